@@ -1,0 +1,227 @@
+"""YAML to Challenge: safe loading, `extends:`, and errors with path, line, field and remedy."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from bratseval.challenge import Challenge, Rulebook
+from bratseval.errors import Problem, UsageError
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 20
+MAX_NODES = 20_000
+MAX_EXTENDS = 10
+
+
+@cache
+def bundled_folder() -> Path:
+    """Folder of the bundled configurations: beside the package in a wheel, above it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def bundled_names() -> list[str]:
+    """Names of the bundled challenges, sorted."""
+    return sorted(path.stem for path in bundled_folder().glob("*.yaml"))
+
+
+def load_challenge(name_or_path: str | os.PathLike[str]) -> Challenge:
+    """Read a bundled challenge by name, or any YAML file by path.
+
+    Raises UsageError (exit 2) with every problem found, each with file, line and field.
+    """
+    path = find_file(name_or_path, Path.cwd())
+    merged, places = _resolve(path, ())
+    return _validate(merged, places, path)
+
+
+def load_rulebook(name_or_path: str | os.PathLike[str]) -> Rulebook:
+    """A challenge with the challenges that its cohorts follow."""
+    challenge = load_challenge(name_or_path)
+    if challenge.cohorts is None:
+        return Rulebook(challenge, {})
+    folder = find_file(name_or_path, Path.cwd()).parent
+    return Rulebook(
+        challenge,
+        {cohort: load_challenge(find_file(name, folder)) for cohort, name in challenge.cohorts.challenges.items()},
+    )
+
+
+def find_file(name_or_path: str | os.PathLike[str], folder: Path) -> Path:
+    """Path of a bundled challenge or of a YAML file (relative to ``folder``)."""
+    text = os.fspath(name_or_path)
+    if text in bundled_names():
+        return bundled_folder() / f"{text}.yaml"
+    path = folder / Path(text)
+    if path.is_file():
+        return path
+    close = difflib.get_close_matches(text, bundled_names(), n=1)
+    hint = f"did you mean {close[0]!r}?" if close else "`bratseval challenges list` names the bundled ones"
+    raise UsageError(
+        Problem("error", "CFG001", f"{text!r} is neither a bundled challenge nor a YAML file", hint)
+    )
+
+
+Places = dict[tuple[str, ...], tuple[Path, int, int]]
+
+
+def _resolve(path: Path, chain: tuple[Path, ...]) -> tuple[dict[str, Any], Places]:
+    """Load a file and lay it over what it extends; remember where each field came from."""
+    if path in chain or len(chain) >= MAX_EXTENDS:
+        names = " -> ".join(p.name for p in (*chain, path))
+        raise UsageError(Problem("error", "CFG004", f"extends goes round in a circle: {names}", file=str(path)))
+    document = _read_yaml(path)
+    places: Places = {}
+    own = _plain(document, path, (), places)
+    base_name = own.pop("extends", None)
+    if base_name is None:
+        return own, places
+    if not isinstance(base_name, str):
+        raise UsageError(Problem("error", "CFG003", "extends must be a name or a path", file=str(path)))
+    base, base_places = _resolve(find_file(base_name, path.parent), (*chain, path))
+    return _overlay(base, own), base_places | places
+
+
+def _overlay(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings merge key by key, everything else is replaced, null removes a key."""
+    merged = dict(base)
+    for key, value in own.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = _overlay(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _read_yaml(path: Path) -> Any:
+    def fail(message: str, hint: str = "", line: int = 0) -> UsageError:
+        where = f"{path}:{line}: " if line else f"{path}: "
+        return UsageError(Problem("error", "CFG002", where + message, hint, file=str(path)))
+
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise fail(f"the file has {size} bytes, more than the {MAX_BYTES} of a configuration")
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise fail(f"cannot be read ({error})") from None
+    yaml = YAML(typ="rt", pure=True)
+    yaml.allow_duplicate_keys = False
+    try:
+        document = yaml.load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise fail(
+            f"not valid YAML: {str(error.problem).strip()}",
+            "check indentation and that each key occurs once",
+            mark.line + 1 if mark else 0,
+        ) from None
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise fail(f"not valid YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(document, dict):
+        raise fail("a challenge is a mapping of keys to values")
+    return document
+
+
+def _plain(
+    node: Any, path: Path, at: tuple[str, ...], places: Places, budget: list[int] | None = None
+) -> Any:
+    """Plain Python values of a loaded document; refuses tags and documents that unfold hugely."""
+    budget = [MAX_NODES] if budget is None else budget
+    budget[0] -= 1
+    if budget[0] < 0 or len(at) > MAX_DEPTH:
+        raise UsageError(
+            Problem("error", "CFG002", f"{path}: nested too deeply or too many aliases", file=str(path))
+        )
+    tag = getattr(node, "tag", None)
+    if tag is not None and getattr(tag, "value", None):
+        raise UsageError(
+            Problem("error", "CFG002", f"{path}: the tag {tag.value} is not allowed", file=str(path))
+        )
+    if isinstance(node, dict):
+        result = {}
+        for key, value in node.items():
+            if not isinstance(key, (str, int)) or isinstance(key, bool):
+                raise UsageError(
+                    Problem("error", "CFG002", f"{path}: the key {key!r} must be text", "quote it", file=str(path))
+                )
+            line, column = node.lc.key(key)
+            places[(*at, str(key))] = (path, line + 1, column + 1)
+            result[str(key)] = _plain(value, path, (*at, str(key)), places, budget)
+        return result
+    if isinstance(node, list):
+        return [_plain(value, path, (*at, str(i)), places, budget) for i, value in enumerate(node)]
+    if node is None or isinstance(node, bool):
+        return node
+    for kind in (int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    raise UsageError(
+        Problem("error", "CFG002", f"{path}: {'.'.join(at)}: {node!r} is not text or a number", file=str(path))
+    )
+
+
+def _validate(merged: dict[str, Any], places: Places, path: Path) -> Challenge:
+    try:
+        challenge = Challenge.model_validate(merged)
+    except ValidationError as error:
+        raise UsageError([_problem(item, merged, places, path) for item in error.errors()]) from None
+    if challenge.cohorts:
+        for name in challenge.cohorts.challenges.values():
+            find_file(name, path.parent)
+    return challenge
+
+
+def _problem(item: Any, merged: Mapping[str, Any], places: Places, path: Path) -> Problem:
+    """One validation error as a sentence with place, field, what was found and what is allowed."""
+    field = tuple(str(part) for part in item["loc"] if not _is_union_branch(part, merged, item["loc"]))
+    place = next((places[field[:n]] for n in range(len(field), 0, -1) if field[:n] in places), (path, 1, 1))
+    name = ".".join(field) or "challenge"
+    message, hint = item["msg"].removeprefix("Value error, "), ""
+    if item["type"] == "extra_forbidden":
+        allowed = _allowed_keys(item["loc"][:-1])
+        close = difflib.get_close_matches(field[-1], allowed, n=1)
+        message = "unknown key" + (f"; did you mean {close[0]!r}?" if close else "")
+        hint = f"allowed: {', '.join(sorted(allowed))}" if allowed else ""
+    elif item["type"] == "missing":
+        message, hint = "this key is required", "`bratseval challenges schema` prints all keys"
+    elif isinstance(item["input"], (str, int, float, bool)):
+        message = f"{message} (found {item['input']!r})"
+    return Problem("error", "CFG003", f"{place[0]}:{place[1]}:{place[2]}: {name}: {message}", hint, file=str(place[0]))
+
+
+def _is_union_branch(part: Any, merged: Any, loc: Iterable[Any]) -> bool:
+    """Pydantic adds the name of the tried alternative of a union to the location; leave it out."""
+    return isinstance(part, str) and ("[" in part or part in ("float", "int", "str", "constrained-float"))
+
+
+def _allowed_keys(loc: Iterable[Any]) -> list[str]:
+    """Keys of the model at a location, found in the JSON Schema."""
+    schema = Challenge.model_json_schema()
+    node: Any = schema
+    for part in loc:
+        options = [node, *node.get("anyOf", [])]
+        options = [schema["$defs"][o["$ref"].rsplit("/", 1)[1]] if "$ref" in o else o for o in options]
+        following = None
+        for option in options:
+            following = following or option.get("properties", {}).get(part)
+            extra = option.get("additionalProperties")
+            following = following or (extra if isinstance(extra, dict) else None)
+        if following is None:
+            return []
+        node = following
+    if "$ref" in node:
+        node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
+    return list(node.get("properties", {}))

@@ -1,0 +1,65 @@
+"""A problem that a person must hear about, and the exceptions that carry problems."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """What is wrong, where, and what to do about it.
+
+    ``code`` is stable (CFG config, SUB submission, NII file, GEO geometry, LBL labels,
+    CSV tables, RUN execution, OUT output); ``message`` is one sentence with the found
+    and the expected value; ``hint`` says what to do.
+    """
+
+    severity: Severity
+    code: str
+    message: str
+    hint: str = ""
+    team: str = ""
+    case: str = ""
+    file: str = ""
+
+
+class BratsevalError(Exception):
+    """Stops the command (or, raised while a file is read, the case) with its problems."""
+
+    exit_code = 70
+
+    def __init__(self, problems: Problem | Iterable[Problem]) -> None:
+        self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        # The arguments reach Exception so that the error survives pickling between processes.
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "; ".join(problem.message for problem in self.problems)
+
+
+class UsageError(BratsevalError):
+    """A wrong option or configuration: the caller must change the command or the YAML."""
+
+    exit_code = 2
+
+
+class ReferenceDataError(BratsevalError):
+    """References or case list cannot be used: the organizer must act."""
+
+    exit_code = 3
+
+
+class OutputError(BratsevalError):
+    """The output folder cannot be written, or belongs to another configuration."""
+
+    exit_code = 5
+
+
+class InputError(BratsevalError):
+    """One input file cannot be used; its case takes the penalty and the run goes on."""
+
+    exit_code = 1

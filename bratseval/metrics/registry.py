@@ -1,0 +1,88 @@
+"""The table of metrics: a metric is one function, registered under the name the YAML uses.
+
+To add a metric, write a function of one of the records below and decorate it. The record
+says what the function needs; the task computes each record once and hands it to every
+metric that reads it, so ``hd95``, ``nsd`` and ``assd`` share one set of distances.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+Record = Literal["overlap", "agreement", "distances", "detection"]
+Level = Literal["image", "lesion", "large", "small"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One registered metric: its function and the facts that tables and rankings need."""
+
+    name: str
+    function: Callable[..., float]
+    reads: Record
+    unit: str
+    best: float | None  # None for plain facts such as a volume, which nobody ranks
+    worst: float | None
+
+    @property
+    def smaller_is_better(self) -> bool:
+        """Direction of the metric; every best value is 0 or the top of the range."""
+        return self.best == 0.0
+
+    @property
+    def parameters(self) -> set[str]:
+        """What the YAML may set for this metric beside what its record needs."""
+        return set(list(inspect.signature(self.function).parameters)[1:])
+
+
+METRICS: dict[str, Metric] = {}
+
+
+def metric(
+    name: str, *, reads: Record, unit: str = "", best: float | None, worst: float | None
+) -> Callable[[Callable[..., float]], Callable[..., float]]:
+    """Register a function as the metric ``name`` and return it unchanged."""
+
+    def register(function: Callable[..., float]) -> Callable[..., float]:
+        METRICS[name] = Metric(name, function, reads, unit, best, worst)
+        return function
+
+    return register
+
+
+@cache
+def metric_names() -> dict[str, tuple[Level, Metric]]:
+    """Every name a challenge may use, with the level it is computed at.
+
+    ``lesion_dice`` is ``dice`` averaged over lesions: one function, two levels. Counts of
+    lesions exist for all lesions and, as ``large_lesion_tp``, for one size class.
+    """
+    from bratseval.metrics import detection, overlap, surface  # noqa: F401  (they fill METRICS)
+
+    names: dict[str, tuple[Level, Metric]] = {}
+    for name, entry in METRICS.items():
+        if entry.reads == "detection":
+            names[name] = ("lesion", entry)
+            if name.startswith("lesion_"):
+                names[f"large_{name}"] = ("large", entry)
+                names[f"small_{name}"] = ("small", entry)
+        else:
+            names[name] = ("image", entry)
+    for name, entry in METRICS.items():
+        if entry.reads in ("overlap", "distances"):
+            names.setdefault(f"lesion_{name}", ("lesion", entry))
+    return names
+
+
+def find_metric(name: str) -> tuple[Level, Metric]:
+    """Level and metric behind a name; KeyError carrying a suggestion when there is none."""
+    names = metric_names()
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        raise KeyError(f"did you mean {close[0]!r}?" if close else "`bratseval metrics` lists all")
+    return names[name]

@@ -1,0 +1,1 @@
+"""Rankings: from a table of scores to places, without images."""

@@ -1,0 +1,187 @@
+"""The files of a result folder: what is written, atomically, and what is read back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from bratseval.challenge import Rulebook
+from bratseval.errors import OutputError, Problem, UsageError
+from bratseval.leaderboard import Leaderboard
+from bratseval.model import CaseResult
+from bratseval.tables import (
+    INPUT_COLUMNS,
+    LESION_COLUMNS,
+    PROBLEM_COLUMNS,
+    Cell,
+    ScoreRow,
+    cases_csv,
+    csv_text,
+    read_rows,
+    read_scores,
+    scores_csv,
+    sort_scores,
+    teams_csv,
+)
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Everything that the tables of a result folder hold."""
+
+    scores: Sequence[ScoreRow]
+    lesions: Sequence[tuple[Cell, ...]]
+    problems: Sequence[Problem]
+    inputs: Sequence[tuple[Cell, ...]]
+
+
+def collect(results: Iterable[CaseResult], problems: Iterable[Problem]) -> Results:
+    """Rows of all cases."""
+    results = list(results)
+    scores = [
+        ScoreRow(r.case.team, r.case.institution, r.case.case, *(getattr(score, f.name) for f in fields(score)))
+        for r in results
+        for score in r.scores
+    ]
+    lesions = [
+        (r.case.team, r.case.case, *(getattr(row, column) for column in LESION_COLUMNS[2:]))
+        for r in results
+        for row in r.lesions
+    ]
+    inputs = [
+        (r.case.team if item.role == "prediction" else "", r.case.case, item.role, item.file, item.bytes, item.sha256)
+        for r in results
+        for item in r.inputs
+    ]
+    return Results(scores, lesions, [*problems, *(p for r in results for p in r.problems)], inputs)
+
+
+def tables(results: Results, rulebook: Rulebook) -> dict[str, str]:
+    """File name -> text of every table, in the order that is the same for any arrival of rows."""
+    scores = sort_scores(results.scores, rulebook.regions, rulebook.metrics)
+    severity = {"error": 0, "warning": 1, "note": 2}
+    problems = sorted(
+        set(results.problems), key=lambda p: (severity[p.severity], p.code, p.team, p.case, p.file, p.message)
+    )
+    return {
+        "scores.csv": scores_csv(scores),
+        "cases.csv": cases_csv(scores),
+        # Stable: within a case the rows keep the order of regions and lesion numbers.
+        "lesions.csv": csv_text(LESION_COLUMNS, sorted(results.lesions, key=lambda row: (row[0], row[1]))),
+        "teams.csv": teams_csv(scores),
+        "problems.csv": csv_text(PROBLEM_COLUMNS, ([getattr(p, c) for c in PROBLEM_COLUMNS] for p in problems)),
+        "inputs.csv": csv_text(INPUT_COLUMNS, sorted(set(results.inputs), key=lambda row: tuple(map(str, row)))),
+    }
+
+
+def write_folder(
+    output: Path, files: Mapping[str, str], leaderboard: Leaderboard | None, run: Mapping[str, Any]
+) -> None:
+    """Write all files, each whole or not at all; run.json comes last and so marks the folder complete."""
+    texts = dict(files)
+    if leaderboard is not None:
+        texts["leaderboard.csv"] = leaderboard.leaderboard_csv
+        texts["ranks.csv"] = leaderboard.ranks_csv
+    texts["run.json"] = json.dumps(run, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    for name, text in texts.items():
+        write_atomically(output / name, text)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write beside the target, flush to disk, then rename. Raises OutputError with path and bytes."""
+    data = text.encode()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputError(
+            Problem(
+                "error",
+                "OUT001",
+                f"{path} cannot be written ({error.strerror}); {len(data)} bytes are needed",
+                f"{_free(path)} bytes are free; choose another --output or make room",
+                file=str(path),
+            )
+        ) from None
+
+
+def _free(path: Path) -> int:
+    folder = next((parent for parent in path.parents if parent.is_dir()), Path("/"))
+    return shutil.disk_usage(folder).free
+
+
+def check_output(output: Path, digest: str, overwrite: bool) -> None:
+    """Refuse a folder that holds results of another configuration, or that cannot be written."""
+    if output.exists() and not output.is_dir():
+        raise OutputError(Problem("error", "OUT002", f"{output} is not a folder", "choose another --output"))
+    if (output / "run.json").is_file() and not overwrite:
+        found = read_run(output).get("config")
+        if found != digest:
+            raise OutputError(
+                Problem(
+                    "error",
+                    "OUT003",
+                    f"{output} holds results made under configuration {found}, this one is {digest}",
+                    "choose another --output, or --overwrite",
+                )
+            )
+    write_atomically(output / ".probe", "")
+    (output / ".probe").unlink(missing_ok=True)
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """run.json of a result folder. Raises UsageError where there is none."""
+    path = folder / "run.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            Problem("error", "CSV006", f"{path} is not the record of a run ({error})", "name a result folder")
+        ) from None
+    if not isinstance(record, dict) or "config" not in record:
+        raise UsageError(Problem("error", "CSV006", f"{path} is not the record of a run", "name a result folder"))
+    return record
+
+
+def read_folder(folder: Path) -> Results:
+    """The tables of a result folder."""
+    return Results(
+        read_scores(folder / "scores.csv"),
+        _rows(folder / "lesions.csv", LESION_COLUMNS),
+        [Problem(**row) for row in _records(folder / "problems.csv", PROBLEM_COLUMNS)],  # type: ignore[arg-type]
+        _rows(folder / "inputs.csv", INPUT_COLUMNS),
+    )
+
+
+def _records(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    header, records = read_rows(path)
+    if not set(columns) <= set(header):
+        raise UsageError(Problem("error", "CSV003", f"{path} lacks columns of {', '.join(columns)}", file=str(path)))
+    return [{column: record[column] for column in columns} for record in records]
+
+
+def _rows(path: Path, columns: Sequence[str]) -> list[tuple[Cell, ...]]:
+    return [tuple(record.values()) for record in _records(path, columns)]
+
+
+def as_record(problem: Problem) -> dict[str, str]:
+    """A problem for JSON."""
+    return asdict(problem)

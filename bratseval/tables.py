@@ -1,0 +1,224 @@
+"""Rows to CSV text and back: one place for column orders, number text and sorting.
+
+CSV: UTF-8 without BOM, LF, RFC 4180, shortest round-trip numbers, empty cell = none. Text that a
+spreadsheet would run as a formula gets a leading apostrophe on writing and loses it on reading.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from bratseval.errors import Problem, UsageError
+
+Cell = str | float | int | None
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """A row of scores.csv."""
+
+    team: str
+    institution: str
+    case: str
+    region: str
+    metric: str
+    value: float | None
+    measured: float | None
+    status: str
+    reason: str
+
+
+SCORE_COLUMNS = tuple(field.name for field in fields(ScoreRow))
+LESION_COLUMNS = (
+    "team", "case", "region", "lesion", "kind", "reference_volume_mm3", "predicted_volume_mm3",
+    "predicted_lesions", "dice", "hd95", "nsd",
+)  # fmt: skip
+TEAM_COLUMNS = (
+    "team", "region", "metric", "cases", "penalized", "mean", "std", "median", "q25", "q75",
+)  # fmt: skip
+PROBLEM_COLUMNS = ("severity", "code", "team", "case", "file", "message", "hint")
+INPUT_COLUMNS = ("team", "case", "role", "file", "bytes", "sha256")
+# Statuses whose value is the price of something that went wrong with the file or the run.
+PENALIZED = {"missing", "invalid", "crashed", "timeout"}
+
+
+def number(value: float) -> str:
+    """Shortest text that reads back as the same number; whole numbers without a point."""
+    if not math.isfinite(value):
+        raise ValueError(f"{value} must not reach a table")
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
+
+
+def cell(value: Cell) -> str:
+    """Text of one cell."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        escaped = "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in value)
+        return "'" + escaped if escaped.startswith(FORMULA_STARTS) else escaped
+    return number(value)
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    """A whole CSV file as text."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([cell(value) for value in row] for row in rows)
+    return buffer.getvalue()
+
+
+def sort_scores(rows: Iterable[ScoreRow], regions: Sequence[str], metrics: Sequence[str]) -> list[ScoreRow]:
+    """Sort rows by the key columns; names the challenge does not know come last, by name."""
+    region_order = {name: index for index, name in enumerate(regions)}
+    metric_order = {name: index for index, name in enumerate(metrics)}
+    return sorted(
+        rows,
+        key=lambda row: (
+            row.team,
+            row.institution,
+            row.case,
+            region_order.get(row.region, len(region_order)),
+            row.region,
+            metric_order.get(row.metric, len(metric_order)),
+            row.metric,
+        ),
+    )
+
+
+def scores_csv(rows: Iterable[ScoreRow]) -> str:
+    """scores.csv."""
+    return csv_text(SCORE_COLUMNS, ([getattr(row, column) for column in SCORE_COLUMNS] for row in rows))
+
+
+def cases_csv(rows: Iterable[ScoreRow]) -> str:
+    """cases.csv: one row per team and case, a column per metric and region."""
+    columns: dict[str, None] = {}
+    table: dict[tuple[str, str, str], dict[str, float | None]] = {}
+    for row in rows:
+        column = f"{row.metric}_{row.region}" if row.region else row.metric
+        columns[column] = None
+        table.setdefault((row.team, row.institution, row.case), {})[column] = row.value
+    return csv_text(
+        ("team", "institution", "case", *columns),
+        ([*key, *(values.get(column) for column in columns)] for key, values in table.items()),
+    )
+
+
+def teams_csv(rows: Iterable[ScoreRow]) -> str:
+    """teams.csv: statistics over cases; empty values do not enter (std with ddof 1)."""
+    groups: dict[tuple[str, str, str], list[ScoreRow]] = {}
+    for row in rows:
+        groups.setdefault((row.team, row.region, row.metric), []).append(row)
+    table: list[list[Cell]] = []
+    for key, members in groups.items():
+        values = np.array([row.value for row in members if row.value is not None])
+        penalized = sum(row.status in PENALIZED for row in members)
+        statistics: list[Cell] = [None] * 5
+        if values.size:
+            spread = float(values.std(ddof=1)) if values.size > 1 else None
+            median, low, high = (float(np.percentile(values, q)) for q in (50, 25, 75))
+            statistics = [float(values.mean()), spread, median, low, high]
+        table.append([*key, int(values.size), penalized, *statistics])
+    return csv_text(TEAM_COLUMNS, table)
+
+
+def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Columns and rows of any CSV as text; BOM and CRLF are accepted, apostrophes removed.
+
+    Raises UsageError naming file and line for what is not a CSV with a header.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = list(csv.reader(file, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(Problem("error", "CSV001", f"{path} cannot be read as CSV ({error})", file=str(path))) from None
+    if not lines:
+        raise UsageError(Problem("error", "CSV001", f"{path} is empty, a header was expected", file=str(path)))
+    header = [name.strip() for name in lines[0]]
+    faults = [
+        Problem("error", "CSV002", f"{path}:{i}: {len(line)} cells, the header has {len(header)}", file=str(path))
+        for i, line in enumerate(lines[1:], start=2)
+        if line and len(line) != len(header)
+    ]
+    if len(set(header)) != len(header):
+        faults.append(Problem("error", "CSV002", f"{path}: a column name occurs twice in the header", file=str(path)))
+    if faults:
+        raise UsageError(faults)
+    rows = [dict(zip(header, map(_unescape, line), strict=True)) for line in lines[1:] if line]
+    return header, rows
+
+
+def _unescape(text: str) -> str:
+    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA_STARTS) else text
+
+
+def read_scores(path: Path) -> list[ScoreRow]:
+    """Rows of scores.csv, or of any CSV with team, case, region, metric, value (and institution)."""
+    header, records = read_rows(path)
+    required = ("team", "case", "region", "metric", "value")
+    absent = [name for name in required if name not in header]
+    if absent:
+        raise UsageError(
+            Problem(
+                "error", "CSV003", f"{path} has no column {', '.join(absent)} (found {', '.join(header)})",
+                f"expected {', '.join(required)} and optionally institution", file=str(path),
+            )
+        )  # fmt: skip
+    faults: list[Problem] = []
+    rows: list[ScoreRow] = []
+    seen: dict[tuple[str, ...], int] = {}
+    for line, record in enumerate(records, start=2):
+        key = tuple(record.get(name, "") for name in ("team", "institution", "case", "region", "metric"))
+        if key in seen:
+            faults.append(
+                Problem("error", "CSV004", f"{path}:{line}: repeats line {seen[key]} ({', '.join(key)})", file=str(path))
+            )
+        seen[key] = line
+        try:
+            value, measured = (_parse(record.get(name, "")) for name in ("value", "measured"))
+        except ValueError as error:
+            faults.append(Problem("error", "CSV005", f"{path}:{line}: {error}", "use a dot as decimal mark", file=str(path)))
+            continue
+        status = record.get("status") or ("ok" if value is not None else "missing")
+        rows.append(ScoreRow(*key, value, measured, status, record.get("reason", "")))
+    if faults:
+        raise UsageError(faults)
+    return rows
+
+
+def _parse(text: str) -> float | None:
+    if not text.strip():
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number") from None
+    if not math.isfinite(value):
+        raise ValueError(f"{text!r} is not a finite number; leave the cell empty or put the penalty")
+    return value
+
+
+def read_metadata(path: Path, case_column: str = "case") -> dict[str, Mapping[str, str]]:
+    """Metadata rows by case id. Raises UsageError without the case column or with a repeated case."""
+    header, records = read_rows(path)
+    if case_column not in header:
+        raise UsageError(
+            Problem("error", "CSV003", f"{path} has no column {case_column!r} (found {', '.join(header)})", file=str(path))
+        )
+    table: dict[str, Mapping[str, str]] = {}
+    for line, record in enumerate(records, start=2):
+        if record[case_column] in table:
+            raise UsageError(
+                Problem("error", "CSV004", f"{path}:{line}: case {record[case_column]} occurs twice", file=str(path))
+            )
+        table[record[case_column]] = record
+    return table

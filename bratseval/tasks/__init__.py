@@ -1,0 +1,1 @@
+"""One module per kind of challenge, each with one function ``score_case``."""
