@@ -46,17 +46,21 @@ from bratseval.surfaces import (
 
 @dataclass
 class Prepared:
-    """One side of a case: its lesions by region, and their boundaries as they are asked for."""
+    """One side of a case: its lesions by region, and their boundaries as they are asked for.
+
+    whole holds what whole-image metrics see: the mask before small predictions are deleted.
+    """
 
     grid: Grid
     regions: dict[str, Lesions]
-    _boundaries: dict[tuple[str, Definition], Boundary] = field(default_factory=dict)
+    whole: dict[str, Lesions]
+    _boundaries: dict[tuple[int, Definition], Boundary] = field(default_factory=dict)
 
-    def boundary(self, region: str, definition: Definition) -> Boundary:
-        """Boundary of a region, computed at the first call."""
-        key = (region, definition)
+    def boundary(self, lesions: Lesions, definition: Definition) -> Boundary:
+        """Boundary of a region's lesions, computed at the first call."""
+        key = (id(lesions), definition)
         if key not in self._boundaries:
-            self._boundaries[key] = find_boundary(self.regions[region], definition)
+            self._boundaries[key] = find_boundary(lesions, definition)
         return self._boundaries[key]
 
 
@@ -65,6 +69,7 @@ def prepare(image: LabelImage, challenge: Challenge, side: Side) -> Prepared:
     crop = np.ascontiguousarray(image.labels)
     voxel_mm3 = math.prod(image.grid.spacing_mm)
     found: dict[str, Lesions] = {}
+    whole: dict[str, Lesions] = {}
     for name, region in challenge.regions.items():
         rules = challenge.rules(name)
         table = np.zeros(256, bool)
@@ -79,12 +84,14 @@ def prepare(image: LabelImage, challenge: Challenge, side: Side) -> Prepared:
             merge=side in rules.merge,
             zone=side == "reference" and rules.matching == "contact",
         )
+        whole[name] = lesions
         if side == "prediction" and rules.min_prediction:
             unit = voxel_mm3 if rules.min_prediction_unit == "mm3" else 1.0
             lesions = remove_small(lesions, rules.min_prediction / unit)
         found[name] = lesions
     partners = {name: region.join_by for name, region in challenge.regions.items() if region.join_by}
-    return Prepared(image.grid, join_across_tissues(found, partners, challenge.lesions.joining_pairs))
+    joined = join_across_tissues(found, partners, challenge.lesions.joining_pairs)
+    return Prepared(image.grid, joined, joined if challenge.full_image == "lesion_numbers" else whole)
 
 
 def _crop(mask: np.ndarray, offset: tuple[int, int, int]) -> tuple[np.ndarray, tuple[int, int, int]]:
@@ -140,7 +147,12 @@ class RegionPair:
         self.reference_lesions = reference.regions[region]
         self.prediction_lesions = prediction.regions[region]
         self.contingency: Contingency = tabulate(self.reference_lesions, self.prediction_lesions)
-        self._nearest: dict[tuple[Definition, Spacing], tuple[Nearest, Nearest]] = {}
+        self.reference_whole, self.prediction_whole = reference.whole[region], prediction.whole[region]
+        same = self.prediction_whole is self.prediction_lesions
+        self.image_contingency = (
+            self.contingency if same else tabulate(self.reference_whole, self.prediction_whole)
+        )
+        self._nearest: dict[tuple[int, int, Spacing], tuple[Nearest, Nearest]] = {}
         self._by_lesion: dict[tuple[Definition, Spacing], dict[int, Distances]] = {}
         self._values: dict[str, dict[int, float]] = {}
         self._match()
@@ -219,9 +231,9 @@ class RegionPair:
     # What the metrics read -------------------------------------------------------------------
 
     def _overlap(self) -> Overlap:
-        both = int(self.contingency.overlap[1:, 1:].sum())
-        reference = int(self.reference_lesions.sizes.sum())
-        prediction = int(self.prediction_lesions.sizes.sum())
+        both = int(self.image_contingency.overlap[1:, 1:].sum())
+        reference = int(self.reference_whole.sizes.sum())
+        prediction = int(self.prediction_whole.sizes.sum())
         neither = math.prod(self.grid.shape) - reference - prediction + both
         return Overlap(both, prediction - both, reference - both, neither, self.voxel_mm3)
 
@@ -243,17 +255,18 @@ class RegionPair:
         spacing = self.grid.spacing_mm
         return spacing if spec.spacing == "mm" else (spacing[2], spacing[1], spacing[0])
 
-    def _measure(self, definition: Definition, spacing: Spacing) -> tuple[Nearest, Nearest]:
-        key = (definition, spacing)
-        if key not in self._nearest:
-            self._nearest[key] = measure(*self._boundaries(definition), spacing)
-        return self._nearest[key]
-
-    def _boundaries(self, definition: Definition) -> tuple[Boundary, Boundary]:
-        return (
-            self.reference.boundary(self.region, definition),
-            self.prediction.boundary(self.region, definition),
+    def _measured(
+        self, reference: Lesions, prediction: Lesions, definition: Definition, spacing: Spacing
+    ) -> tuple[Boundary, Boundary, tuple[Nearest, Nearest]]:
+        """Boundaries of both sides and the distances between them, once per definition and spacing."""
+        boundaries = (
+            self.reference.boundary(reference, definition),
+            self.prediction.boundary(prediction, definition),
         )
+        key = (id(boundaries[0]), id(boundaries[1]), spacing)
+        if key not in self._nearest:
+            self._nearest[key] = measure(*boundaries, spacing)
+        return *boundaries, self._nearest[key]
 
     def _image_value(self, spec: MetricSpec, entry: Metric) -> float:
         call = _with_parameters(entry, spec)
@@ -261,15 +274,14 @@ class RegionPair:
             return call(self._overlap())
         if entry.reads == "agreement":
             return call(self._agreement())
-        if spec.disjoint == "penalty" and not self.contingency.overlap[1:, 1:].any():
+        if spec.disjoint == "penalty" and not self.image_contingency.overlap[1:, 1:].any():
             return math.nan
         definition: Definition = spec.surface
         if definition == "surfel" and self.challenge.full_image == "lesion_numbers":
             definition = "numbered_surfel"
         spacing = self._spacing(spec)
-        return call(
-            image_distances(*self._boundaries(definition), self._measure(definition, spacing), spacing)
-        )
+        measured = self._measured(self.reference_whole, self.prediction_whole, definition, spacing)
+        return call(image_distances(*measured, spacing))
 
     def _lesion_values(self, column: str, spec: MetricSpec, entry: Metric) -> dict[int, float]:
         """Value of a metric for every matched reference lesion, by lesion number."""
@@ -289,9 +301,8 @@ class RegionPair:
     def _distances_by_lesion(self, definition: Definition, spacing: Spacing) -> dict[int, Distances]:
         key = (definition, spacing)
         if key not in self._by_lesion:
-            self._by_lesion[key] = lesion_distances(
-                *self._boundaries(definition), self._measure(definition, spacing), self.matches, spacing
-            )
+            measured = self._measured(self.reference_lesions, self.prediction_lesions, definition, spacing)
+            self._by_lesion[key] = lesion_distances(*measured, self.matches, spacing)
         return self._by_lesion[key]
 
     def _lesion_overlap(self, lesion: _LesionMatch) -> Overlap:
