@@ -1,0 +1,38 @@
+# Every target works on a fresh machine that has only Python >= 3.11.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+RESULTS := results
+
+.PHONY: demo test check bench sample-data clean
+
+demo: $(INSTALLED)
+	$(BIN)/bratseval run brats2023-gli --submissions sample_data/brats-gli/submissions \
+	  --references sample_data/brats-gli/references --output $(RESULTS)/brats2023-gli --fail-on never
+	$(BIN)/bratseval run brats2026-met --submissions sample_data/brats-met/submissions \
+	  --references sample_data/brats-met/references --output $(RESULTS)/brats2026-met --fail-on never
+
+test: $(INSTALLED) check
+	$(BIN)/python -m pytest -q
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	$(BIN)/python scripts/bench.py
+
+sample-data: $(INSTALLED)
+	$(BIN)/python scripts/make_sample_data.py
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bratseval needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(RESULTS) build dist *.egg-info

@@ -1,0 +1,172 @@
+"""What a person sees on stderr: progress, problems, leaderboard, verdict. JSON goes to stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bratseval.errors import BratsevalError, Problem
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bratseval.pipeline import Ended
+
+SHOWN_PER_CODE = 20
+_STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+
+
+class Screen:
+    """The terminal of one command; a bar only on a terminal, plain lines elsewhere."""
+
+    def __init__(self, format: str, quiet: bool, no_color: bool) -> None:
+        self.format, self.quiet, self.no_color = format, quiet, no_color
+        self._console: Console | None = None
+
+    @property
+    def console(self) -> Console:
+        """rich console on stderr, made at first use."""
+        if self._console is None:
+            from rich.console import Console
+
+            self._console = Console(stderr=True, no_color=self.no_color or None, highlight=False, soft_wrap=True)
+        return self._console
+
+    @contextmanager
+    def progress(self) -> Iterator[Callable[[int, int, str], None]]:
+        """A callback (done, total, what) that draws a bar, or prints a line every 10 s."""
+        if self.quiet:
+            yield lambda done, total, what: None
+        elif not self.console.is_terminal:
+            yield _line_progress()
+        else:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (
+                TextColumn("scoring"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[what]}", markup=False),
+            )
+            with Progress(*columns, console=self.console, transient=True) as bar:
+                task = bar.add_task("", total=None, what="", rate="")
+                started = time.monotonic()
+
+                def advance(done: int, total: int, what: str) -> None:
+                    rate = f"{done / max(time.monotonic() - started, 1e-9):.1f} cases/s" if done else ""
+                    bar.update(task, completed=done, total=total, what=printable(what), rate=rate)
+
+                yield advance
+
+    def ended(self, ended: Ended, output: Path) -> None:
+        """Problems, leaderboard, signature and verdict of a finished command; then its exit code."""
+        import typer
+
+        self.problems(ended.problems)
+        if ended.leaderboard is not None and not self.quiet:
+            self.table(ended.leaderboard.columns, ended.leaderboard.rows)
+        self.console.print(ended.run["signature"], markup=False)
+        counts = ended.run["counts"]
+        state = "complete" if ended.run["complete"] else "incomplete"
+        self.verdict(
+            f"{state}: {counts['teams']} teams, {counts['cases']} cases, {counts['rows']} scores, "
+            f"{counts['problems']} problems in {ended.run['wall_seconds']:.1f} s; written to {output}"
+        )
+        if self.format == "json":
+            rows = ended.leaderboard
+            board = [dict(zip(rows.columns, row, strict=True)) for row in rows.rows] if rows else None
+            document = {"leaderboard": board, "output": str(output), **ended.run}
+            print(json.dumps(document, sort_keys=True, allow_nan=False, ensure_ascii=False))
+        if ended.exit_code:
+            raise typer.Exit(ended.exit_code)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """The leaderboard, teams in rows; numbers are rounded only here."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(column.replace("_", " "), justify="left" if column == "team" else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(_short(value)) for value in row))
+        self.console.print()
+        self.console.print(table, soft_wrap=False)
+        self.console.print()
+
+    def problems(self, problems: Sequence[Problem]) -> None:
+        """Every problem, grouped by code, at most 20 of a code."""
+        order = {"error": 0, "warning": 1, "note": 2}
+        by_code: dict[tuple[int, str], list[Problem]] = {}
+        for problem in dict.fromkeys(problems):
+            if problem.severity != "note" or not self.quiet:
+                by_code.setdefault((order[problem.severity], problem.code), []).append(problem)
+        for (_, code), group in sorted(by_code.items()):
+            for problem in group[:SHOWN_PER_CODE]:
+                self._problem(problem)
+            if len(group) > SHOWN_PER_CODE:
+                rest = len(group) - SHOWN_PER_CODE
+                self.console.print(f"  ... and {rest} more {code}, all in problems.csv", markup=False)
+
+    def _problem(self, problem: Problem) -> None:
+        from rich.text import Text
+
+        where = [f"team {problem.team}"] * bool(problem.team) + [f"case {problem.case}"] * bool(problem.case)
+        text = Text(f"{problem.severity}[{problem.code}]", style=_STYLES[problem.severity])
+        place = f" {printable(', '.join(where))}:" if where else ""
+        text.append(f"{place} {printable(problem.message)}", style="default")
+        self.console.print(text)
+        if problem.hint:
+            self.console.print(Text(f"  hint: {printable(problem.hint)}", style="dim"))
+
+    def failed(self, error: BratsevalError) -> None:
+        """The problems that stopped the command, and the verdict."""
+        self.problems(error.problems)
+        if self.format == "json":
+            listed = [{name: getattr(p, name) for name in Problem.__slots__} for p in error.problems]
+            print(json.dumps({"complete": False, "exit_code": error.exit_code, "problems": listed}, sort_keys=True))
+        count = len(error.problems)
+        self.verdict(f"stopped: {count} problem{'s' if count != 1 else ''}, nothing was scored")
+
+    def verdict(self, sentence: str) -> None:
+        """The last line on stderr."""
+        self.console.print(printable(sentence), markup=False)
+
+    def trace(self) -> None:
+        """The Python traceback, for -vv."""
+        traceback.print_exc(file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """Escape control characters, so that a file name cannot steer the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.0f}" if value == int(value) and abs(value) < 1e6 else f"{value:.4g}"
+    return printable(str(value))
+
+
+def _line_progress() -> Callable[[int, int, str], None]:
+    """A line each 10 s or 5 %, whichever comes later, for logs and pipes."""
+    state = {"time": time.monotonic(), "done": 0}
+
+    def advance(done: int, total: int, what: str) -> None:
+        now = time.monotonic()
+        due = now - state["time"] >= 10 and (done - state["done"]) * 20 >= total
+        if (due or done == total) and done:
+            state.update(time=now, done=done)
+            print(f"scored {done} of {total} cases", file=sys.stderr, flush=True)
+
+    return advance
