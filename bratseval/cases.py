@@ -70,7 +70,13 @@ def match_files(root: Path, patterns: Sequence[str], *, team: str = "", links: b
         if is_link and not links:
             refused[case] = (
                 Problem(
-                    "error", "SUB005", f"{path} is a symbolic link", "submit the file itself", team, case, str(path)
+                    "error",
+                    "SUB005",
+                    f"{path} is a symbolic link",
+                    "submit the file itself",
+                    team,
+                    case,
+                    str(path),
                 ),
             )
     files: dict[str, Path] = {}
@@ -97,7 +103,11 @@ def match_files(root: Path, patterns: Sequence[str], *, team: str = "", links: b
 def _stray(path: Path, team: str, files: Mapping[str, Path], patterns: Sequence[str]) -> Problem:
     close = difflib.get_close_matches(path.name, [file.name for file in files.values()], n=1, cutoff=0.8)
     hint = f"names like {close[0]} are read" if close else f"expected a name like {patterns[0]}"
-    kind = "an archive inside the folder" if path.name.lower().endswith(ARCHIVES) else "no name of this challenge"
+    kind = (
+        "an archive inside the folder"
+        if path.name.lower().endswith(ARCHIVES)
+        else "no name of this challenge"
+    )
     return Problem("warning", "SUB003", f"{path} is not read: {kind}", hint, team, file=str(path))
 
 
@@ -126,7 +136,12 @@ def find_teams(submissions: Path) -> tuple[dict[str, Path], list[Problem]]:
     """Team folders below ``--submissions`` by name, and problems of what is not a folder."""
     if not submissions.is_dir():
         raise UsageError(
-            Problem("error", "SUB012", f"the submissions folder {submissions} does not exist", "check --submissions")
+            Problem(
+                "error",
+                "SUB012",
+                f"the submissions folder {submissions} does not exist",
+                "check --submissions",
+            )
         )
     teams: dict[str, Path] = {}
     problems: list[Problem] = []

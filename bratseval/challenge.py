@@ -159,12 +159,14 @@ class MetricSpec(Model):
         None, description="Value where there is nothing to measure on either side; none = left out of means."
     )
     penalty: Penalty | None = Field(
-        None, description="Value of a failure: one side empty, lesion missed or spurious. "
-        "grid_diagonal: sqrt(nx^2+ny^2+nz^2) of the grid in voxels."
+        None,
+        description="Value of a failure: one side empty, lesion missed or spurious. "
+        "grid_diagonal: sqrt(nx^2+ny^2+nz^2) of the grid in voxels.",
     )
     missing: Penalty | list[Penalty] | None = Field(
-        None, description="Value of a case whose prediction is missing or refused; a list means its largest. "
-        "By default the penalty."
+        None,
+        description="Value of a case whose prediction is missing or refused; a list means its largest. "
+        "By default the penalty.",
     )
 
 
@@ -302,7 +304,9 @@ class Challenge(Model):
     @cached_property
     def digest(self) -> str:
         """First 8 hex digits of the SHA-256 of everything that can move a case's score."""
-        text = self.model_dump_json(exclude={"name", "version", "title", "source", "scorer", "differences", "ranking"})
+        text = self.model_dump_json(
+            exclude={"name", "version", "title", "source", "scorer", "differences", "ranking"}
+        )
         canonical = json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 

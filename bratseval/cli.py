@@ -26,27 +26,42 @@ app = typer.Typer(
 challenges_app = typer.Typer(help="The bundled challenges, and checks of your own.", no_args_is_help=True)
 app.add_typer(challenges_app, name="challenges")
 
-ChallengeArgument = Annotated[str, typer.Argument(metavar="CHALLENGE", help="Bundled name or path of a YAML file.")]
-References = Annotated[Path, typer.Option("-r", "--references", metavar="DIR", help="Folder of reference files.")]
+ChallengeArgument = Annotated[
+    str, typer.Argument(metavar="CHALLENGE", help="Bundled name or path of a YAML file.")
+]
+References = Annotated[
+    Path, typer.Option("-r", "--references", metavar="DIR", help="Folder of reference files.")
+]
 Output = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the results.")]
 Jobs = Annotated[
     int,
-    typer.Option("-j", "--jobs", min=0, envvar="BRATSEVAL_JOBS", help="Worker processes; 0 = all allowed CPUs."),
+    typer.Option(
+        "-j", "--jobs", min=0, envvar="BRATSEVAL_JOBS", help="Worker processes; 0 = all allowed CPUs."
+    ),
 ]
 Shard = Annotated[str, typer.Option(metavar="I/N", help="Score only this deterministic slice of the cases.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace results of another configuration.")]
 Metadata = Annotated[
     Path | None,
-    typer.Option(metavar="CSV", help="Columns case, institution, and the cohort where the challenge has cohorts."),
+    typer.Option(
+        metavar="CSV", help="Columns case, institution, and the cohort where the challenge has cohorts."
+    ),
 ]
-FailOn = Annotated[str, typer.Option(metavar="error|warning|never", help="Problems from which the exit code is 1.")]
+FailOn = Annotated[
+    str, typer.Option(metavar="error|warning|never", help="Problems from which the exit code is 1.")
+]
 Geometry = Annotated[
-    str, typer.Option(metavar="strict|ignore|resample", help="Another grid than the reference's; default: the YAML's.")
+    str,
+    typer.Option(
+        metavar="strict|ignore|resample", help="Another grid than the reference's; default: the YAML's."
+    ),
 ]
 Timeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="Time limit of one case.")]
 Memory = Annotated[float | None, typer.Option(metavar="GB", help="Memory limit of one worker.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of random draws; default: the YAML's.")]
-Format = Annotated[str, typer.Option("--format", metavar="text|json", help="json prints one document to stdout.")]
+Format = Annotated[
+    str, typer.Option("--format", metavar="text|json", help="json prints one document to stdout.")
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only problems and the verdict.")]
 Verbose = Annotated[int, typer.Option("-v", "--verbose", count=True, help="More detail; -vv shows traces.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="Plain text (NO_COLOR does the same).")]
@@ -104,7 +119,9 @@ def run(
 @app.command()
 def evaluate(
     challenge: ChallengeArgument,
-    predictions: Annotated[Path, typer.Option("-p", "--predictions", metavar="DIR", help="The team's files.")],
+    predictions: Annotated[
+        Path, typer.Option("-p", "--predictions", metavar="DIR", help="The team's files.")
+    ],
     references: References,
     output: Output,
     team: Annotated[str, typer.Option(help="Name of the team; default: the folder's name.")] = "",
@@ -198,7 +215,15 @@ def info() -> None:
     print(f"bratseval {__version__} on Python {platform.python_version()}, {platform.platform()}")
     print(f"allowed CPUs: {allowed_cpus()}")
     print(f"bundled challenges: {len(bundled_names())} in {bundled_folder()}")
-    for package in ("numpy", "scipy", "connected-components-3d", "isal", "pydantic", "ruamel.yaml", "nibabel"):
+    for package in (
+        "numpy",
+        "scipy",
+        "connected-components-3d",
+        "isal",
+        "pydantic",
+        "ruamel.yaml",
+        "nibabel",
+    ):
         print(f"{package} {version(package)}")
 
 

@@ -53,7 +53,10 @@ def load_rulebook(name_or_path: str | os.PathLike[str]) -> Rulebook:
     folder = find_file(name_or_path, Path.cwd()).parent
     return Rulebook(
         challenge,
-        {cohort: load_challenge(find_file(name, folder)) for cohort, name in challenge.cohorts.challenges.items()},
+        {
+            cohort: load_challenge(find_file(name, folder))
+            for cohort, name in challenge.cohorts.challenges.items()
+        },
     )
 
 
@@ -79,7 +82,9 @@ def _resolve(path: Path, chain: tuple[Path, ...]) -> tuple[dict[str, Any], Place
     """Load a file and lay it over what it extends; remember where each field came from."""
     if path in chain or len(chain) >= MAX_EXTENDS:
         names = " -> ".join(p.name for p in (*chain, path))
-        raise UsageError(Problem("error", "CFG004", f"extends goes round in a circle: {names}", file=str(path)))
+        raise UsageError(
+            Problem("error", "CFG004", f"extends goes round in a circle: {names}", file=str(path))
+        )
     document = _read_yaml(path)
     places: Places = {}
     own = _plain(document, path, (), places)
@@ -155,7 +160,9 @@ def _plain(
         for key, value in node.items():
             if not isinstance(key, (str, int)) or isinstance(key, bool):
                 raise UsageError(
-                    Problem("error", "CFG002", f"{path}: the key {key!r} must be text", "quote it", file=str(path))
+                    Problem(
+                        "error", "CFG002", f"{path}: the key {key!r} must be text", "quote it", file=str(path)
+                    )
                 )
             line, column = node.lc.key(key)
             places[(*at, str(key))] = (path, line + 1, column + 1)
@@ -169,7 +176,9 @@ def _plain(
         if isinstance(node, kind):
             return kind(node)
     raise UsageError(
-        Problem("error", "CFG002", f"{path}: {'.'.join(at)}: {node!r} is not text or a number", file=str(path))
+        Problem(
+            "error", "CFG002", f"{path}: {'.'.join(at)}: {node!r} is not text or a number", file=str(path)
+        )
     )
 
 
@@ -199,7 +208,9 @@ def _problem(item: Any, merged: Mapping[str, Any], places: Places, path: Path) -
         message, hint = "this key is required", "`bratseval challenges schema` prints all keys"
     elif isinstance(item["input"], (str, int, float, bool)):
         message = f"{message} (found {item['input']!r})"
-    return Problem("error", "CFG003", f"{place[0]}:{place[1]}:{place[2]}: {name}: {message}", hint, file=str(place[0]))
+    return Problem(
+        "error", "CFG003", f"{place[0]}:{place[1]}:{place[2]}: {name}: {message}", hint, file=str(place[0])
+    )
 
 
 def _is_union_branch(part: Any, merged: Any, loc: Iterable[Any]) -> bool:

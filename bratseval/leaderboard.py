@@ -67,7 +67,9 @@ def rank_teams(rows: Sequence[ScoreRow], challenge: Challenge) -> Leaderboard:
     units = sorted(by_unit)
     values = np.array([[by_unit[unit].get(team, np.nan) for unit in units] for team in teams])
     values, problems = _replace_missing(values, units, ranked_metrics, challenge)
-    smaller = np.array([find_metric(challenge.metrics[m].metric)[1].smaller_is_better for m in ranked_metrics])
+    smaller = np.array(
+        [find_metric(challenge.metrics[m].metric)[1].smaller_is_better for m in ranked_metrics]
+    )
     unit_cases = np.unique([unit[0] for unit in units], return_inverse=True)[1]
     result = rank_brats(
         values, unit_cases, smaller[[unit[2] for unit in units]], spec.ties, spec.missing == "drop"

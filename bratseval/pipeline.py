@@ -68,7 +68,12 @@ class Ended:
 
 
 def run(
-    rulebook: Rulebook, submissions: Path, references: Path, output: Path, options: Options, progress: Progress
+    rulebook: Rulebook,
+    submissions: Path,
+    references: Path,
+    output: Path,
+    options: Options,
+    progress: Progress,
 ) -> Ended:
     """Score every team below ``submissions``, rank them and write the result folder."""
     teams, problems = find_teams(submissions)
@@ -87,7 +92,12 @@ def evaluate(
     """Score one team; no ranking."""
     if not predictions.is_dir():
         raise UsageError(
-            Problem("error", "SUB012", f"the prediction folder {predictions} does not exist", "check --predictions")
+            Problem(
+                "error",
+                "SUB012",
+                f"the prediction folder {predictions} does not exist",
+                "check --predictions",
+            )
         )
     return _evaluate(rulebook, "evaluate", {team: predictions}, references, output, options, progress, [])
 
@@ -228,7 +238,9 @@ def _size(path: Path) -> int:
 
 def _lost(rulebook: Rulebook, case: Case, status: str, detail: str) -> CaseResult:
     """A case whose worker died, ran out of time, or failed by a fault of ours: the penalty, and why."""
-    what = {"crashed": "its worker process died", "timeout": "it took too long"}.get(status, "bratseval failed")
+    what = {"crashed": "its worker process died", "timeout": "it took too long"}.get(
+        status, "bratseval failed"
+    )
     problem = Problem(
         "error",
         "RUN003" if status == "fault" else "RUN001",
@@ -324,7 +336,11 @@ def _exit_code(problems: Iterable[Problem], complete: bool, fail_on: str) -> int
 def _ranking_text(rulebook: Rulebook) -> str:
     """The ranking in a sentence, so that a leaderboard says what its score is."""
     spec = rulebook.challenge.ranking
-    missing = spec.missing if isinstance(spec.missing, str) else ", ".join(f"{k}={v:g}" for k, v in spec.missing.items())
+    missing = (
+        spec.missing
+        if isinstance(spec.missing, str)
+        else ", ".join(f"{k}={v:g}" for k, v in spec.missing.items())
+    )
     return (
         f"{spec.scheme}: ranks per case, region and metric (ties {spec.ties}), mean within the case, then over "
         f"cases; smallest wins; equal scores share the smaller place; missing values: {missing}"
@@ -419,7 +435,9 @@ def rank(rulebook: Rulebook, sources: Sequence[Path], output: Path, options: Opt
             key = (row.team, row.institution, row.case, row.region, row.metric)
             if key in seen:
                 faults.append(
-                    Problem("error", "CSV004", f"{path} repeats {', '.join(key)} of {seen[key]}", file=str(path))
+                    Problem(
+                        "error", "CSV004", f"{path} repeats {', '.join(key)} of {seen[key]}", file=str(path)
+                    )
                 )
             seen[key] = path
             rows.append(row)

@@ -15,7 +15,9 @@ def resample_nearest(image: LabelImage, grid: Grid) -> LabelImage:
     Centers that fall outside the image are background. Only the part of the grid that the
     non-background box of the image can reach is looked at.
     """
-    nothing = LabelImage(grid, (0, 0, 0), np.zeros((0, 0, 0), np.uint8, order="F"), image.unknown, image.notes)
+    nothing = LabelImage(
+        grid, (0, 0, 0), np.zeros((0, 0, 0), np.uint8, order="F"), image.unknown, image.notes
+    )
     if not image.labels.size:
         return nothing
     to_image = np.linalg.inv(image.grid.affine) @ grid.affine

@@ -47,7 +47,9 @@ def collect(results: Iterable[CaseResult], problems: Iterable[Problem]) -> Resul
     """Rows of all cases."""
     results = list(results)
     scores = [
-        ScoreRow(r.case.team, r.case.institution, r.case.case, *(getattr(score, f.name) for f in fields(score)))
+        ScoreRow(
+            r.case.team, r.case.institution, r.case.case, *(getattr(score, f.name) for f in fields(score))
+        )
         for r in results
         for score in r.scores
     ]
@@ -57,7 +59,14 @@ def collect(results: Iterable[CaseResult], problems: Iterable[Problem]) -> Resul
         for row in r.lesions
     ]
     inputs = [
-        (r.case.team if item.role == "prediction" else "", r.case.case, item.role, item.file, item.bytes, item.sha256)
+        (
+            r.case.team if item.role == "prediction" else "",
+            r.case.case,
+            item.role,
+            item.file,
+            item.bytes,
+            item.sha256,
+        )
         for r in results
         for item in r.inputs
     ]
@@ -77,8 +86,12 @@ def tables(results: Results, rulebook: Rulebook) -> dict[str, str]:
         # Stable: within a case the rows keep the order of regions and lesion numbers.
         "lesions.csv": csv_text(LESION_COLUMNS, sorted(results.lesions, key=lambda row: (row[0], row[1]))),
         "teams.csv": teams_csv(scores),
-        "problems.csv": csv_text(PROBLEM_COLUMNS, ([getattr(p, c) for c in PROBLEM_COLUMNS] for p in problems)),
-        "inputs.csv": csv_text(INPUT_COLUMNS, sorted(set(results.inputs), key=lambda row: tuple(map(str, row)))),
+        "problems.csv": csv_text(
+            PROBLEM_COLUMNS, ([getattr(p, c) for c in PROBLEM_COLUMNS] for p in problems)
+        ),
+        "inputs.csv": csv_text(
+            INPUT_COLUMNS, sorted(set(results.inputs), key=lambda row: tuple(map(str, row)))
+        ),
     }
 
 
@@ -157,7 +170,9 @@ def read_run(folder: Path) -> dict[str, Any]:
             Problem("error", "CSV006", f"{path} is not the record of a run ({error})", "name a result folder")
         ) from None
     if not isinstance(record, dict) or "config" not in record:
-        raise UsageError(Problem("error", "CSV006", f"{path} is not the record of a run", "name a result folder"))
+        raise UsageError(
+            Problem("error", "CSV006", f"{path} is not the record of a run", "name a result folder")
+        )
     return record
 
 
@@ -174,7 +189,9 @@ def read_folder(folder: Path) -> Results:
 def _records(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     header, records = read_rows(path)
     if not set(columns) <= set(header):
-        raise UsageError(Problem("error", "CSV003", f"{path} lacks columns of {', '.join(columns)}", file=str(path)))
+        raise UsageError(
+            Problem("error", "CSV003", f"{path} lacks columns of {', '.join(columns)}", file=str(path))
+        )
     return [{column: record[column] for column in columns} for record in records]
 
 

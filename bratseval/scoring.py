@@ -137,5 +137,7 @@ def _check_geometry(
     if policy == "strict" or (policy == "ignore" and any(p.code == "GEO001" for p in placed)):
         if placed:
             raise InputError(placed)
-    problems += [replace(p, severity="warning", hint=f"scored all the same: geometry is {policy}") for p in placed]
+    problems += [
+        replace(p, severity="warning", hint=f"scored all the same: geometry is {policy}") for p in placed
+    ]
     return resample_nearest(image, grid) if placed and policy == "resample" else image

@@ -35,7 +35,9 @@ class Screen:
         if self._console is None:
             from rich.console import Console
 
-            self._console = Console(stderr=True, no_color=self.no_color or None, highlight=False, soft_wrap=True)
+            self._console = Console(
+                stderr=True, no_color=self.no_color or None, highlight=False, soft_wrap=True
+            )
         return self._console
 
     @contextmanager
@@ -95,7 +97,9 @@ class Screen:
 
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
-            table.add_column(column.replace("_", " "), justify="left" if column == "team" else "right", overflow="fold")
+            table.add_column(
+                column.replace("_", " "), justify="left" if column == "team" else "right", overflow="fold"
+            )
         for row in rows:
             table.add_row(*(Text(_short(value)) for value in row))
         self.console.print()
@@ -132,7 +136,11 @@ class Screen:
         self.problems(error.problems)
         if self.format == "json":
             listed = [{name: getattr(p, name) for name in Problem.__slots__} for p in error.problems]
-            print(json.dumps({"complete": False, "exit_code": error.exit_code, "problems": listed}, sort_keys=True))
+            print(
+                json.dumps(
+                    {"complete": False, "exit_code": error.exit_code, "problems": listed}, sort_keys=True
+                )
+            )
         count = len(error.problems)
         self.verdict(f"stopped: {count} problem{'s' if count != 1 else ''}, nothing was scored")
 

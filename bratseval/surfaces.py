@@ -165,9 +165,7 @@ def nearest(source: Boundary, target: Boundary, spacing_mm: Spacing) -> Nearest:
     index = np.full(len(source.points), -1, np.int64)
     dense, low = target._lookup
     local = source.points - low
-    inside = np.all(
-        (local >= BAND_VOXELS) & (local < np.array(dense.shape) - BAND_VOXELS), axis=1
-    )
+    inside = np.all((local >= BAND_VOXELS) & (local < np.array(dense.shape) - BAND_VOXELS), axis=1)
     open_points = np.flatnonzero(inside)
     strides = np.array(dense.strides) // dense.itemsize
     keys = local[open_points] @ strides
@@ -206,7 +204,6 @@ def nearest_in_group(
     tree = _tree(np.column_stack([target_points * scale, target_group * apart]))
     _, index = tree.query(np.column_stack([points * scale, group * apart]))
     return _lengths(points - target_points[index], spacing_mm)
-
 
 
 def measure(reference: Boundary, prediction: Boundary, spacing_mm: Spacing) -> tuple[Nearest, Nearest]:

@@ -62,7 +62,9 @@ def cell(value: Cell) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        escaped = "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in value)
+        escaped = "".join(
+            c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in value
+        )
         return "'" + escaped if escaped.startswith(FORMULA_STARTS) else escaped
     return number(value)
 
@@ -140,17 +142,25 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = list(csv.reader(file, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(Problem("error", "CSV001", f"{path} cannot be read as CSV ({error})", file=str(path))) from None
+        raise UsageError(
+            Problem("error", "CSV001", f"{path} cannot be read as CSV ({error})", file=str(path))
+        ) from None
     if not lines:
-        raise UsageError(Problem("error", "CSV001", f"{path} is empty, a header was expected", file=str(path)))
+        raise UsageError(
+            Problem("error", "CSV001", f"{path} is empty, a header was expected", file=str(path))
+        )
     header = [name.strip() for name in lines[0]]
     faults = [
-        Problem("error", "CSV002", f"{path}:{i}: {len(line)} cells, the header has {len(header)}", file=str(path))
+        Problem(
+            "error", "CSV002", f"{path}:{i}: {len(line)} cells, the header has {len(header)}", file=str(path)
+        )
         for i, line in enumerate(lines[1:], start=2)
         if line and len(line) != len(header)
     ]
     if len(set(header)) != len(header):
-        faults.append(Problem("error", "CSV002", f"{path}: a column name occurs twice in the header", file=str(path)))
+        faults.append(
+            Problem("error", "CSV002", f"{path}: a column name occurs twice in the header", file=str(path))
+        )
     if faults:
         raise UsageError(faults)
     rows = [dict(zip(header, map(_unescape, line), strict=True)) for line in lines[1:] if line]
@@ -180,13 +190,22 @@ def read_scores(path: Path) -> list[ScoreRow]:
         key = tuple(record.get(name, "") for name in ("team", "institution", "case", "region", "metric"))
         if key in seen:
             faults.append(
-                Problem("error", "CSV004", f"{path}:{line}: repeats line {seen[key]} ({', '.join(key)})", file=str(path))
+                Problem(
+                    "error",
+                    "CSV004",
+                    f"{path}:{line}: repeats line {seen[key]} ({', '.join(key)})",
+                    file=str(path),
+                )
             )
         seen[key] = line
         try:
             value, measured = (_parse(record.get(name, "")) for name in ("value", "measured"))
         except ValueError as error:
-            faults.append(Problem("error", "CSV005", f"{path}:{line}: {error}", "use a dot as decimal mark", file=str(path)))
+            faults.append(
+                Problem(
+                    "error", "CSV005", f"{path}:{line}: {error}", "use a dot as decimal mark", file=str(path)
+                )
+            )
             continue
         status = record.get("status") or ("ok" if value is not None else "missing")
         rows.append(ScoreRow(*key, value, measured, status, record.get("reason", "")))
@@ -212,13 +231,23 @@ def read_metadata(path: Path, case_column: str = "case") -> dict[str, Mapping[st
     header, records = read_rows(path)
     if case_column not in header:
         raise UsageError(
-            Problem("error", "CSV003", f"{path} has no column {case_column!r} (found {', '.join(header)})", file=str(path))
+            Problem(
+                "error",
+                "CSV003",
+                f"{path} has no column {case_column!r} (found {', '.join(header)})",
+                file=str(path),
+            )
         )
     table: dict[str, Mapping[str, str]] = {}
     for line, record in enumerate(records, start=2):
         if record[case_column] in table:
             raise UsageError(
-                Problem("error", "CSV004", f"{path}:{line}: case {record[case_column]} occurs twice", file=str(path))
+                Problem(
+                    "error",
+                    "CSV004",
+                    f"{path}:{line}: case {record[case_column]} occurs twice",
+                    file=str(path),
+                )
             )
         table[record[case_column]] = record
     return table

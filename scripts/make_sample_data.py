@@ -125,7 +125,7 @@ def draw_reference(rng: Random, lesions: list[Lesion]) -> Labels:
 
 
 def redraw(labels: Labels, rng: Random, blur: float, bias: float, wobble: float, small: str) -> Labels:
-    """Each lesion by another hand: ``bias`` > 0 shrinks it, ``wobble`` moves borders, ``small`` is < 20 mm3."""
+    """Each lesion by another hand: ``bias`` > 0 shrinks, ``wobble`` moves borders, ``small`` is < 20 mm3."""
     drawn = np.zeros_like(labels)
     pieces = ndimage.label(labels, TOUCHING)[0]
     for number, extent in enumerate(ndimage.find_objects(pieces), start=1):

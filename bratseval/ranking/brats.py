@@ -35,7 +35,9 @@ def rank_brats(
     ranks = rank(np.where(smaller_is_better, values, -values), ties)
     if drop_missing:
         ranks[np.isnan(values)] = np.nan
-    by_case = np.stack([_mean_where_present(ranks[:, cases == case]) for case in range(cases.max() + 1)], axis=1)
+    by_case = np.stack(
+        [_mean_where_present(ranks[:, cases == case]) for case in range(cases.max() + 1)], axis=1
+    )
     scores = _mean_where_present(by_case)
     return Ranked(scores, rank(scores[:, None], "min")[:, 0], ranks)
 

@@ -96,13 +96,15 @@ def prepare(image: LabelImage, challenge: Challenge, side: Side) -> Prepared:
 
 def _crop(mask: np.ndarray, offset: tuple[int, int, int]) -> tuple[np.ndarray, tuple[int, int, int]]:
     """Bounding box of a mask and its place on the grid; an empty box for an empty mask."""
-    window, corner = [], []
-    for axis in range(3):
-        used = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        start, stop = (int(used[0]), int(used[-1]) + 1) if used.size else (0, 0)
-        window.append(slice(start, stop))
-        corner.append(offset[axis] + start)
-    return mask[tuple(window)], (corner[0], corner[1], corner[2])
+    shadow = mask.any(axis=0)  # two passes over the volume, not three: y and z are read off the shadow
+    used = [np.flatnonzero(line) for line in (mask.any(axis=(1, 2)), shadow.any(axis=1), shadow.any(axis=0))]
+    window = tuple(slice(int(line[0]), int(line[-1]) + 1) if line.size else slice(0, 0) for line in used)
+    corner = (
+        offset[0] + window[0].start,
+        offset[1] + window[1].start,
+        offset[2] + window[2].start,
+    )
+    return mask[window], corner
 
 
 def score_case(
@@ -389,7 +391,9 @@ class RegionPair:
             )
         for number in self.spurious:
             size = int(self.prediction_lesions.sizes[number]) * self.voxel_mm3
-            rows.append(LesionRow(self.region, int(number), "fp", 0.0, size, str(int(number)), None, None, None))
+            rows.append(
+                LesionRow(self.region, int(number), "fp", 0.0, size, str(int(number)), None, None, None)
+            )
         return rows
 
 
