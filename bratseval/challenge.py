@@ -248,7 +248,7 @@ class Challenge(Model):
         for column, spec in metrics.items():
             name = spec.metric or column
             try:
-                level, entry = find_metric(name)
+                _, entry = find_metric(name)
             except KeyError as unknown:
                 raise ValueError(f"{name!r} is not a metric; {unknown.args[0]}") from None
             if spec.tolerance_mm is not None and "tolerance_mm" not in entry.parameters:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +13,7 @@ import typer
 from bratseval import __version__
 
 if TYPE_CHECKING:
-    from bratseval.pipeline import Ended, Options
+    from bratseval.pipeline import Options
 
 app = typer.Typer(
     help="The official scores of brain-tumor image challenges, from NIfTI folders to a leaderboard.",
@@ -277,10 +276,9 @@ def check(
 @challenges_app.command()
 def schema() -> None:
     """The JSON Schema of a challenge file, for editors."""
-    from bratseval.challenge import Challenge
     from bratseval.config import editor_schema
 
-    _print_json(editor_schema(Challenge))
+    _print_json(editor_schema())
 
 
 def _print_json(document: Any) -> None:
@@ -354,13 +352,9 @@ def _screen(format: str, quiet: bool, verbose: int, no_color: bool) -> Iterator[
         raise typer.Exit(70) from None
 
 
-def _on_sigterm(*_: object) -> None:
-    os._exit(143)
-
-
-def main(call: Callable[[], None] = app) -> None:
+def main() -> None:
     """Entry point of the console script."""
     import signal
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    call()
+    app()

@@ -164,7 +164,7 @@ def _plain(
                         "error", "CFG002", f"{path}: the key {key!r} must be text", "quote it", file=str(path)
                     )
                 )
-            line, column = node.lc.key(key)
+            line, column = node.lc.key(key)  # type: ignore[attr-defined]
             places[(*at, str(key))] = (path, line + 1, column + 1)
             result[str(key)] = _plain(value, path, (*at, str(key)), places, budget)
         return result
@@ -236,3 +236,23 @@ def _allowed_keys(loc: Iterable[Any]) -> list[str]:
     if "$ref" in node:
         node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
     return list(node.get("properties", {}))
+
+
+def editor_schema() -> dict[str, Any]:
+    """JSON Schema of a challenge file: the model, with `extends:`, short regions and removal by null."""
+    schema = Challenge.model_json_schema()
+    fields = schema["properties"]
+    fields["extends"] = {
+        "type": "string",
+        "description": "A bundled challenge or a file; name only what differs.",
+    }
+    region = fields["regions"]["additionalProperties"]
+    labels = {"type": "array", "items": {"type": "string"}, "description": "The labels of the region."}
+    fields["regions"]["additionalProperties"] = {"anyOf": [region, labels, {"type": "null"}]}
+    for name in ("metrics", "labels"):
+        fields[name]["additionalProperties"] = {
+            "anyOf": [fields[name]["additionalProperties"], {"type": "null"}]
+        }
+    # A file that extends another need not repeat what that one says.
+    schema["required"] = ["name"]
+    return schema

@@ -8,6 +8,7 @@ Broken files give an InputError, never an empty mask; nothing is wrapped by a ca
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import struct
@@ -22,10 +23,9 @@ import numpy as np
 
 from bratseval.errors import InputError, Problem
 
-try:
+fast_zlib: Any = zlib
+with contextlib.suppress(ImportError):  # absent on some platforms: slower there, same bytes
     from isal import isal_zlib as fast_zlib
-except ImportError:  # a platform without ISA-L: slower, same bytes
-    fast_zlib = zlib
 
 PIECE = 1 << 20
 MOST_EXTRA = 1 << 20  # bytes after the image that are tolerated, with a warning
@@ -281,7 +281,9 @@ def _grid(
     """Spacing and affine, chosen as nibabel chooses; qform code, then sform code in ``codes``."""
     spacing = (abs(float(pixdim[1])), abs(float(pixdim[2])), abs(float(pixdim[3])))
     if not all(1e-4 <= value <= 1e4 for value in spacing):
-        raise source.refusal("NII007", f"the voxel spacing {_text(spacing)} mm is impossible", "repair pixdim")
+        raise source.refusal(
+            "NII007", f"the voxel spacing {_text(spacing)} mm is impossible", "repair pixdim"
+        )
     by_qform = _qform(source, quaternion, spacing, pixdim[0]) if codes[0] > 0 else None
     by_sform = np.vstack([np.array(rows, float).reshape(3, 4), [0, 0, 0, 1]]) if codes[1] > 0 else None
     affine = by_qform if by_sform is None else by_sform
@@ -307,7 +309,9 @@ def _qform(
     b, c, d = quaternion[:3]
     rest = 1.0 - (b * b + c * c + d * d)
     if not rest > -1e-5:
-        raise source.refusal("NII008", f"the qform quaternion {_text((b, c, d))} is no rotation", "repair qform")
+        raise source.refusal(
+            "NII008", f"the qform quaternion {_text((b, c, d))} is no rotation", "repair qform"
+        )
     a = max(rest, 0.0) ** 0.5
     affine = np.eye(4)
     affine[:3, :3] = [

@@ -18,6 +18,8 @@ from bratseval.tables import PENALIZED, Cell, ScoreRow, csv_text
 class Leaderboard:
     """The ranked teams, best first, and the ranks behind the score."""
 
+    metrics: tuple[str, ...]
+    regions: tuple[str, ...]
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     rank_rows: tuple[tuple[Cell, ...], ...]
@@ -57,13 +59,25 @@ def rank_teams(rows: Sequence[ScoreRow], challenge: Challenge) -> Leaderboard:
     teams = sorted({row.team for row in rows})
     cases = sorted({(row.institution, row.case) for row in ranked})
     case_index = {case: index for index, case in enumerate(cases)}
+    entries = [find_metric(challenge.metrics[name].metric)[1] for name in ranked_metrics]
     by_unit: dict[tuple[int, int, int], dict[str, float]] = {}
+    rightly_empty: list[tuple[tuple[int, int, int], str]] = []
     for row in ranked:
+        unit = (
+            case_index[row.institution, row.case],
+            regions.index(row.region),
+            ranked_metrics.index(row.metric),
+        )
         if row.value is not None:
-            case = case_index[row.institution, row.case]
-            unit = (case, regions.index(row.region), ranked_metrics.index(row.metric))
             by_unit.setdefault(unit, {})[row.team] = row.value
-    # A unit without any value (a region empty on both sides, or another cohort's) is nobody's failure.
+        elif row.status in ("empty_both", "not_applicable"):
+            rightly_empty.append((unit, row.team))
+    # A unit without any value is nobody's failure. Where one team has a value (it failed, or its file is
+    # missing), those that rightly left the region empty must not rank behind it: they have the best value.
+    for unit, team in rightly_empty:
+        if unit in by_unit:
+            best = entries[unit[2]].best
+            by_unit[unit][team] = 0.0 if best is None else best
     units = sorted(by_unit)
     values = np.array([[by_unit[unit].get(team, np.nan) for unit in units] for team in teams])
     values, problems = _replace_missing(values, units, ranked_metrics, challenge)
@@ -82,6 +96,8 @@ def rank_teams(rows: Sequence[ScoreRow], challenge: Challenge) -> Leaderboard:
     }
     order = sorted(range(len(teams)), key=lambda i: (result.places[i], teams[i]))
     return Leaderboard(
+        tuple(ranked_metrics),
+        tuple(regions),
         ("rank", "team", "score", "cases", "missing_cases", *means),
         tuple(
             (

@@ -83,14 +83,20 @@ def find_lesions(
     if (merge or zone) and dilation_voxels:
         dilated = dilate(padded, dilation_voxels)
         _clear_outside(dilated, corner, grid_shape)
-        dilated_labels = cc3d.connected_components(dilated, connectivity=connectivity)
+        dilated_labels = _components(dilated, connectivity)
     if merge and dilated_labels is not None:
         labels = dilated_labels * padded
     else:
-        labels = cc3d.connected_components(padded, connectivity=connectivity)
+        labels = _components(padded, connectivity)
     sizes = np.bincount(labels.ravel()[np.flatnonzero(padded)], minlength=1)
     zones = (labels if dilated_labels is None else dilated_labels) if zone else None
     return Lesions(labels, corner, sizes, zones)
+
+
+def _components(mask: np.ndarray, connectivity: int) -> np.ndarray:
+    """Label the components of a uint8 mask, numbered in raster order."""
+    labels: np.ndarray = cc3d.connected_components(mask, connectivity=connectivity)  # type: ignore[call-overload]
+    return labels
 
 
 def _clear_outside(mask: np.ndarray, corner: Offset, grid_shape: tuple[int, int, int]) -> None:

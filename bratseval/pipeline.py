@@ -33,7 +33,7 @@ from bratseval.results import (
     tables,
     write_folder,
 )
-from bratseval.tables import ScoreRow, read_metadata, read_scores
+from bratseval.tables import ScoreRow, read_metadata, read_scores, sort_scores
 
 Progress = Callable[[int, int, str], None]  # done, total, what
 
@@ -267,6 +267,8 @@ def finish(
 ) -> Ended:
     """Rank where asked, write every file, and name the exit code."""
     shard = record["shard"]
+    # Sums run in a fixed order, so that any order of arrival gives the same bytes.
+    results = replace(results, scores=sort_scores(results.scores, rulebook.regions, rulebook.metrics))
     absent = missing_cases(results.scores, record["expected"]) if shard[1] == 1 else []
     unrun = [row for row in results.scores if row.status in ("crashed", "timeout")]
     problems = list(results.problems)
@@ -342,8 +344,9 @@ def _ranking_text(rulebook: Rulebook) -> str:
         else ", ".join(f"{k}={v:g}" for k, v in spec.missing.items())
     )
     return (
-        f"{spec.scheme}: ranks per case, region and metric (ties {spec.ties}), mean within the case, then over "
-        f"cases; smallest wins; equal scores share the smaller place; missing values: {missing}"
+        f"{spec.scheme}: ranks per case, region and metric (ties {spec.ties}), mean within the case, then "
+        f"over cases; smallest wins; equal scores share the smaller place; missing values: {missing}; "
+        "a score left empty because both sides are empty counts as the best one"
     )
 
 
@@ -368,19 +371,17 @@ def merge(rulebook: Rulebook, folders: Sequence[Path], output: Path, options: Op
     started = time.monotonic()
     records = [read_run(folder) for folder in folders]
     wrong = [
-        Problem("error", "RUN005", f"{folder} was made under configuration {r['config']}, expected {rulebook.digest}",
-                "merge only results of one configuration")
-        for folder, r in zip(folders, records, strict=True) if r["config"] != rulebook.digest
-    ]  # fmt: skip
+        _other_configuration(folder, record, rulebook)
+        for folder, record in zip(folders, records, strict=True)
+        if record["config"] != rulebook.digest
+    ]
     parts = [read_folder(folder) for folder in folders]
     seen: dict[tuple[str, str, str], Path] = {}
     for folder, part in zip(folders, parts, strict=True):
         for key in {(row.team, row.institution, row.case) for row in part.scores}:
             if key in seen:
-                wrong.append(
-                    Problem("error", "RUN006", f"{folder} repeats team {key[0]}, case {key[2]} of {seen[key]}",
-                            "name each result folder once")
-                )  # fmt: skip
+                message = f"{folder} repeats team {key[0]}, case {key[2]} of {seen[key]}"
+                wrong.append(Problem("error", "RUN006", message, "name each result folder once"))
             seen[key] = folder
     if wrong:
         raise UsageError(wrong)
@@ -418,6 +419,11 @@ def merge(rulebook: Rulebook, folders: Sequence[Path], output: Path, options: Op
     return finish(rulebook, joined, record, output, options.fail_on, started, rank=rank)
 
 
+def _other_configuration(folder: Path, record: Mapping[str, Any], rulebook: Rulebook) -> Problem:
+    message = f"{folder} was scored under configuration {record['config']}, expected {rulebook.digest}"
+    return Problem("error", "RUN005", message, f"score it again under {rulebook.challenge.name}")
+
+
 def rank(rulebook: Rulebook, sources: Sequence[Path], output: Path, options: Options) -> Ended:
     """Rank the scores of result folders or of any CSV files; no image is read."""
     started = time.monotonic()
@@ -426,11 +432,8 @@ def rank(rulebook: Rulebook, sources: Sequence[Path], output: Path, options: Opt
     faults: list[Problem] = []
     for source in sources:
         path = source / "scores.csv" if source.is_dir() else source
-        if source.is_dir() and read_run(source)["config"] != rulebook.digest:
-            faults.append(
-                Problem("error", "RUN005", f"{source} was scored under configuration {read_run(source)['config']}, "
-                        f"{rulebook.challenge.name} is {rulebook.digest}", "score it again under this challenge")
-            )  # fmt: skip
+        if source.is_dir() and (record := read_run(source))["config"] != rulebook.digest:
+            faults.append(_other_configuration(source, record, rulebook))
         for row in read_scores(path):
             key = (row.team, row.institution, row.case, row.region, row.metric)
             if key in seen:
@@ -445,14 +448,16 @@ def rank(rulebook: Rulebook, sources: Sequence[Path], output: Path, options: Opt
         raise UsageError(faults[:50])
     check_output(output, rulebook.digest, options.overwrite)
     rows += _absent_rows(rows)
-    record = {
+    run_record: dict[str, Any] = {
         "command": "rank",
         "seed": rulebook.challenge.ranking.seed,
         "shard": [1, 1],
         "expected": {team: sorted({row.case for row in rows}) for team in sorted({row.team for row in rows})},
         "institutions": sorted({row.institution for row in rows} - {""}),
     }
-    return finish(rulebook, Results(rows, [], [], []), record, output, options.fail_on, started, rank=True)
+    return finish(
+        rulebook, Results(rows, [], [], []), run_record, output, options.fail_on, started, rank=True
+    )
 
 
 def _absent_rows(rows: Sequence[ScoreRow]) -> list[ScoreRow]:

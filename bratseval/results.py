@@ -104,6 +104,13 @@ def write_folder(
         texts["leaderboard.csv"] = leaderboard.leaderboard_csv
         texts["ranks.csv"] = leaderboard.ranks_csv
     texts["run.json"] = json.dumps(run, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    try:
+        for name in ("run.json", "leaderboard.csv", "ranks.csv"):
+            (output / name).unlink(missing_ok=True)  # nothing of an earlier run may pass for this one's
+    except OSError as error:
+        raise OutputError(
+            Problem("error", "OUT001", f"{output / name} cannot be replaced ({error.strerror})")
+        ) from None
     for name, text in texts.items():
         write_atomically(output / name, text)
 

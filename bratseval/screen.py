@@ -9,13 +9,14 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bratseval.errors import BratsevalError, Problem
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bratseval.leaderboard import Leaderboard
     from bratseval.pipeline import Ended
 
 SHOWN_PER_CODE = 20
@@ -74,10 +75,13 @@ class Screen:
 
         self.problems(ended.problems)
         if ended.leaderboard is not None and not self.quiet:
-            self.table(ended.leaderboard.columns, ended.leaderboard.rows)
+            self.leaderboard(ended.leaderboard)
         self.console.print(ended.run["signature"], markup=False)
         counts = ended.run["counts"]
+        index, total = ended.run["shard"]
         state = "complete" if ended.run["complete"] else "incomplete"
+        if total > 1 and ended.exit_code != 4:
+            state = f"shard {index}/{total} complete"
         self.verdict(
             f"{state}: {counts['teams']} teams, {counts['cases']} cases, {counts['rows']} scores, "
             f"{counts['problems']} problems in {ended.run['wall_seconds']:.1f} s; written to {output}"
@@ -90,21 +94,34 @@ class Screen:
         if ended.exit_code:
             raise typer.Exit(ended.exit_code)
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """The leaderboard, teams in rows; numbers are rounded only here."""
+    def leaderboard(self, board: Leaderboard) -> None:
+        """The teams in order, then the means of each ranked metric; numbers are rounded only here.
+
+        One narrow table a metric, because a column for every metric and region does not fit 80 columns.
+        """
+        fixed = len(board.columns) - len(board.metrics) * len(board.regions)
+        self._table(board.columns[:fixed], [row[:fixed] for row in board.rows])
+        for index, metric in enumerate(board.metrics):
+            start = fixed + index * len(board.regions)
+            stop = start + len(board.regions)
+            rows = [(row[1], *row[start:stop]) for row in board.rows]
+            self._table(("team", *board.regions), rows, f"mean {metric}")
+        self.console.print()
+
+    def _table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=None, pad_edge=False, header_style="bold")
+        table = Table(
+            box=None, pad_edge=False, header_style="bold", title=title or None, title_justify="left"
+        )
         for column in columns:
-            table.add_column(
-                column.replace("_", " "), justify="left" if column == "team" else "right", overflow="fold"
-            )
+            justify: Literal["left", "right"] = "left" if column == "team" else "right"
+            table.add_column(Text(printable(column).replace("_", " ")), justify=justify, overflow="fold")
         for row in rows:
             table.add_row(*(Text(_short(value)) for value in row))
         self.console.print()
         self.console.print(table, soft_wrap=False)
-        self.console.print()
 
     def problems(self, problems: Sequence[Problem]) -> None:
         """Every problem, grouped by code, at most 20 of a code."""

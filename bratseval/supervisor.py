@@ -75,8 +75,8 @@ def allowed_cpus() -> int:
 def _cgroup_cpus(root: Path = Path("/sys/fs/cgroup")) -> int | None:
     """Whole CPUs of the cgroup's quota, rounded up; None without a quota."""
     with contextlib.suppress(OSError, ValueError):
-        quota, period = (root / "cpu.max").read_text().split()
-        return None if quota == "max" else -(-int(quota) // int(period))
+        granted, period_text = (root / "cpu.max").read_text().split()
+        return None if granted == "max" else -(-int(granted) // int(period_text))
     with contextlib.suppress(OSError, ValueError):
         quota = int((root / "cpu/cpu.cfs_quota_us").read_text())
         period = int((root / "cpu/cpu.cfs_period_us").read_text())

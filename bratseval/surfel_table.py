@@ -14,7 +14,7 @@ import numpy as np
 
 # One word a code, "-" for no surface; each letter is one coordinate of a normal in eighths
 # ("m" = 0, "n" = 1/8, "l" = -1/8, ...), three letters a normal, up to four normals.
-_WORDS = """
+_TABLE = """
     - nnn lln kkmoo nln kmkomo nlnlln qmmooonnn lnn nnnlnn kmokmo qmmkkolln okmok qmmokolnl immkoolnn
     qmmq nll mkkmoo llnnll mimooonnn nlnnll mmiooolll llnnlnnll lllkkkooonnn lnnnll mkkmoolnn kmokmonll
     nnnpppmkokmo nllokmok pppmoklllko immlllkkknnn immlllkkk nln nnnnln mkomok mimnnlook nlnnln
@@ -41,12 +41,12 @@ _WORDS = """
     nnnpppmkokmo kmokmonll mkkmoolnn lnnnll lllkkkooonnn llnnlnnll mmiooolll nlnnll mimooonnn llnnll
     mkkmoo nll qmmq immkoolnn qmmokolnl okmok qmmkkolln kmokmo nnnlnn lnn qmmooonnn nlnlln kmkomo nln
     kkmoo lln nnn -
-""".split()
+"""
 
 
 def _decode() -> np.ndarray:
     eighths = np.zeros((256, 12))
-    for code, word in enumerate(_WORDS):
+    for code, word in enumerate(_TABLE.split()):
         if word != "-":
             eighths[code, : len(word)] = [ord(letter) - ord("m") for letter in word]
     return (eighths / 8).reshape(256, 4, 3)

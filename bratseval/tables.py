@@ -37,6 +37,7 @@ class ScoreRow:
 
 
 SCORE_COLUMNS = tuple(field.name for field in fields(ScoreRow))
+KEY_COLUMNS = ("team", "institution", "case", "region", "metric")
 LESION_COLUMNS = (
     "team", "case", "region", "lesion", "kind", "reference_volume_mm3", "predicted_volume_mm3",
     "predicted_lesions", "dice", "hd95", "nsd",
@@ -187,7 +188,8 @@ def read_scores(path: Path) -> list[ScoreRow]:
     rows: list[ScoreRow] = []
     seen: dict[tuple[str, ...], int] = {}
     for line, record in enumerate(records, start=2):
-        key = tuple(record.get(name, "") for name in ("team", "institution", "case", "region", "metric"))
+        team, institution, case, region, metric = (record.get(name, "") for name in KEY_COLUMNS)
+        key = (team, institution, case, region, metric)
         if key in seen:
             faults.append(
                 Problem(
@@ -208,7 +210,11 @@ def read_scores(path: Path) -> list[ScoreRow]:
             )
             continue
         status = record.get("status") or ("ok" if value is not None else "missing")
-        rows.append(ScoreRow(*key, value, measured, status, record.get("reason", "")))
+        rows.append(
+            ScoreRow(
+                team, institution, case, region, metric, value, measured, status, record.get("reason", "")
+            )
+        )
     if faults:
         raise UsageError(faults)
     return rows

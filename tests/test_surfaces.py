@@ -127,7 +127,7 @@ def test_undefined_cases() -> None:
 
 
 def test_official_slip_numbered_surfels_fill_the_second_lesion() -> None:
-    """Inside lesion 2 every corner has code 255 * 2 mod 256 = 254, which is not 255: it counts as boundary."""
+    """Inside lesion 2 every corner has code 255 * 2 mod 256 = 254, not 255: it counts as boundary."""
     two = lesions(cube(GRID, (slice(2, 7),) * 3, (slice(10, 15), slice(2, 7), slice(2, 7))))
     plain, numbered = (find_boundary(two, name) for name in ("surfel", "numbered_surfel"))
     corners = 6**3 - 4**3  # of a 5-voxel cube: 6^3 corners, 4^3 of them inside

@@ -96,7 +96,9 @@ def prepare(image: LabelImage, challenge: Challenge, side: Side) -> Prepared:
 
 def _crop(mask: np.ndarray, offset: tuple[int, int, int]) -> tuple[np.ndarray, tuple[int, int, int]]:
     """Bounding box of a mask and its place on the grid; an empty box for an empty mask."""
-    shadow = mask.any(axis=0)  # two passes over the volume, not three: y and z are read off the shadow
+    shadow: np.ndarray = mask.any(
+        axis=0
+    )  # two passes over the volume, not three: y and z are read off the shadow
     used = [np.flatnonzero(line) for line in (mask.any(axis=(1, 2)), shadow.any(axis=1), shadow.any(axis=0))]
     window = tuple(slice(int(line[0]), int(line[-1]) + 1) if line.size else slice(0, 0) for line in used)
     corner = (
@@ -179,7 +181,7 @@ class RegionPair:
                 )
             )
         predicted = self.prediction_lesions.numbers
-        self.spurious = predicted[~self.matches.any(axis=0)[predicted]]
+        self.spurious = predicted[~self.matches[:, predicted].any(axis=0)]
         limit = self.rules.min_reference_mm3
         self.counted = [lesion for lesion in self.lesions if lesion.voxels * self.voxel_mm3 > limit]
 
@@ -363,7 +365,7 @@ class RegionPair:
 
     def lesion_rows(self) -> list[LesionRow]:
         """A row for every reference lesion and every spurious predicted one."""
-        columns = {}
+        columns: dict[str, tuple[str, MetricSpec]] = {}
         for wanted in ("dice", "hd95", "nsd"):
             for column, spec in self.challenge.metrics.items():
                 if spec.metric == f"lesion_{wanted}":
