@@ -215,7 +215,7 @@ class Challenge(Model):
     task: Literal["segmentation"] = "segmentation"
     files: Files
     labels: dict[str, Label]
-    remap: dict[int, Label] = Field({}, description="Label values rewritten on reading, e.g. {4: 3}.")
+    remap: dict[Label, Label] = Field({}, description="Label values rewritten on reading, e.g. {4: 3}.")
     unknown_labels: Literal["background", "refuse"] = Field(
         "refuse",
         description="Label values outside `labels`: background with a warning, as the official code of "

@@ -331,7 +331,7 @@ def corner_shift(shape: tuple[int, int, int], first: np.ndarray, second: np.ndar
 
 
 def geometry_problems(reference: Grid, prediction: Grid, tolerance: float = 0.05) -> list[Problem]:
-    """What makes a prediction's grid another one than the reference's; empty if nothing does.
+    """What makes a prediction's grid another one than the reference's: the first difference, or none.
 
     tolerance : share of the smallest spacing by which any corner voxel may be off.
     """
@@ -342,15 +342,14 @@ def geometry_problems(reference: Grid, prediction: Grid, tolerance: float = 0.05
     if prediction.shape != reference.shape:
         message = f"the shape is {prediction.shape}, the reference has {reference.shape}"
         return [problem("GEO001", message, "predict on the grid of the input image")]
-    found = []
     if np.abs(np.array(prediction.spacing_mm) / reference.spacing_mm - 1).max() > 1e-3:
         spacings = [_text(grid.spacing_mm) for grid in (prediction, reference)]
         message = f"the spacing is {spacings[0]} mm, the reference has {spacings[1]} mm"
-        found.append(problem("GEO003", message, "save with the header of the input image"))
+        return [problem("GEO003", message, "save with the header of the input image")]
     keep = "save with the affine of the input image; Nifti1Image(labels, None) drops it"
     if not prediction.has_affine and reference.has_affine:
         message = "the file has neither sform nor qform, so its place is unknown"
-        return [*found, problem("GEO004", message, keep)]
+        return [problem("GEO004", message, keep)]
     shift = corner_shift(reference.shape, reference.affine, prediction.affine)
     if shift > tolerance * min(reference.spacing_mm):
         places = [_text(grid.affine[:3, 3]) for grid in (prediction, reference)]
@@ -358,8 +357,8 @@ def geometry_problems(reference: Grid, prediction: Grid, tolerance: float = 0.05
         what = f"origin is {places[0]}, reference has {places[1]}"
         if not same_axes:
             what = "axes are flipped, rotated or scaled against the reference's"
-        found.append(problem("GEO002", f"{what}: corner voxels are up to {shift:.3g} mm off", keep))
-    return found
+        return [problem("GEO002", f"{what}: corner voxels are up to {shift:.3g} mm off", keep)]
+    return []
 
 
 def _text(values: Any) -> str:

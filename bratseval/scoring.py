@@ -7,9 +7,12 @@ its problems say why.
 from __future__ import annotations
 
 import hashlib
+import stat
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+
+import numpy as np
 
 from bratseval.challenge import Challenge, Rulebook
 from bratseval.errors import InputError, Problem
@@ -34,14 +37,14 @@ def score_case(rules: Rules, case: Case) -> CaseResult:
     try:
         reference, reference_file, reference_problems = _reference(case.reference, challenge)
     except InputError as error:
-        problems = [replace(problem, code="SUB014", case=case.case, hint="the organizer must repair the reference")
-                    for problem in error.problems]  # fmt: skip
+        hint = "the organizer must repair the reference"
+        unusable = [replace(p, code="SUB014", case=case.case, hint=hint) for p in error.problems]
         scores = tuple(
             by_rule(region, column, None, "not_applicable", "the reference cannot be read")
             for region in challenge.scored_regions
             for column in challenge.metrics
         )
-        return _result(rules, case, challenge, scores, problems=tuple(problems))
+        return _result(rules, case, challenge, scores, problems=tuple(unusable))
     problems = [replace(problem, case=case.case) for problem in reference_problems]
     inputs = [reference_file]
     grid = reference.grid
@@ -97,16 +100,26 @@ def _reference(
 
 
 def _read(path: Path, challenge: Challenge) -> LabelImage:
-    return read_labels(path, {*challenge.labels.values()}, challenge.unknown_labels)
+    image = read_labels(path, {*challenge.labels.values(), *challenge.remap}, challenge.unknown_labels)
+    if not challenge.remap:
+        return image
+    table = np.arange(256, dtype=np.uint8)
+    table[list(challenge.remap)] = list(challenge.remap.values())
+    return replace(image, labels=table[image.labels])
 
 
 def _digest(role: str, path: Path) -> InputFile:
+    """Digest of a regular file, refused as the reader would refuse it."""
     try:
-        data = path.read_bytes()
+        if not stat.S_ISREG(path.lstat().st_mode):
+            message, hint = f"{path}: this is not a regular file", "submit the file itself"
+            raise InputError(Problem("error", "NII001", message, hint, file=str(path)))
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return InputFile(role, path.name, file.tell(), digest)
     except OSError as error:
-        problem = Problem("error", "NII001", f"{path} cannot be read ({error.strerror})", file=str(path))
-        raise InputError(problem) from None
-    return InputFile(role, path.name, len(data), hashlib.sha256(data).hexdigest())
+        message = f"{path} cannot be read ({error.strerror})"
+        raise InputError(Problem("error", "NII001", message, "check the file", file=str(path))) from None
 
 
 def _unknown_labels(image: LabelImage, case: Case, challenge: Challenge) -> list[Problem]:
@@ -134,9 +147,9 @@ def _check_geometry(
     policy = rules.geometry or challenge.geometry.policy
     found = geometry_problems(grid, image.grid, challenge.geometry.tolerance)
     placed = [replace(p, team=case.team, case=case.case, file=str(case.prediction)) for p in found]
-    if policy == "strict" or (policy == "ignore" and any(p.code == "GEO001" for p in placed)):
-        if placed:
-            raise InputError(placed)
+    resized = any(problem.code == "GEO001" for problem in placed)
+    if placed and (policy == "strict" or (policy == "ignore" and resized)):
+        raise InputError(placed)
     problems += [
         replace(p, severity="warning", hint=f"scored all the same: geometry is {policy}") for p in placed
     ]

@@ -1,0 +1,140 @@
+"""Challenge files: every bundled one loads, and a wrong one is answered with place, field and remedy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bratseval.config import bundled_names, editor_schema, load_challenge, load_rulebook
+from bratseval.errors import UsageError
+
+# The bundled names of the contract that are segmentation challenges.
+SEGMENTATION = {
+    "brats2021",
+    *(f"brats2023-{name}" for name in ("gli", "ssa", "men", "ped", "met")),
+    *(f"brats2024-{name}" for name in ("gli", "men-rt", "ssa", "ped", "met", "goat")),
+    *(f"brats2025-{name}" for name in ("gli", "men", "men-rt", "ssa", "ped", "met", "goat")),
+    *(f"brats2026-{name}" for name in ("gli", "men", "men-rt", "met", "ped", "goat")),
+    "fets2022-task2",
+    "fets2024",
+    "generic-segmentation",
+}
+
+
+def test_every_segmentation_challenge_of_the_contract_is_bundled() -> None:
+    assert set(bundled_names()) >= SEGMENTATION
+
+
+@pytest.mark.parametrize("name", bundled_names())
+def test_bundled_challenges_say_what_defined_them(name: str) -> None:
+    rulebook = load_rulebook(name)
+    challenge = rulebook.challenge
+    assert challenge.name == name
+    assert challenge.source
+    assert challenge.scorer
+    assert challenge.ranking.metrics
+    for column, spec in challenge.metrics.items():
+        # A file that cannot be scored must cost something wherever a wrong file would.
+        if column in challenge.ranking.metrics:
+            assert spec.missing is not None or spec.penalty is not None, column
+
+
+@pytest.mark.parametrize(
+    ("name", "penalty"),
+    [
+        ("brats2023-gli", 374),
+        ("brats2024-gli", 337),
+        ("brats2025-met", "grid_diagonal"),
+        ("brats2025-men-rt", "grid_diagonal"),
+        ("brats2024-met", 374),
+        ("brats2026-met", 373),
+    ],
+)
+def test_penalties_that_differ_between_editions(name: str, penalty: object) -> None:
+    assert load_challenge(name).metrics["lesion_hd95"].penalty == penalty
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "my.yaml"
+    path.write_text(text)
+    return path
+
+
+def problems(path: Path) -> list[str]:
+    with pytest.raises(UsageError) as caught:
+        load_challenge(path)
+    assert caught.value.exit_code == 2
+    return [f"{problem.message} | {problem.hint}" for problem in caught.value.problems]
+
+
+BASE = "extends: brats2023-gli\nname: my\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (BASE + "lesion: {}\n", "my.yaml:3:1: lesion: unknown key; did you mean 'lesions'?"),
+        (BASE + "lesions:\n  dilation: 3\n", "my.yaml:4:3: lesions.dilation: unknown key"),
+        (
+            BASE + "lesions: {connectivity: 8}\n",
+            "lesions.connectivity: Input should be 6, 18 or 26 (found 8)",
+        ),
+        (BASE + "metrics: {lesion_dcie: {}}\n", "'lesion_dcie' is not a metric; did you mean 'lesion_dice'?"),
+        (BASE + "regions: {WT: [NCR, XX]}\n", "regions.WT: label 'XX' is not in labels (NCR, ED, ET)"),
+        (BASE + "ranking: {metrics: [hd59]}\n", "ranking.metrics: 'hd59' is not one of"),
+        (BASE + "files: {prediction: ['no group'], reference: []}\n", "has no group (?P<case>...)"),
+        (BASE + "files: {prediction: ['(?P<case>'], reference: []}\n", "is not a regular expression"),
+        (BASE + "labels: {ET: 300}\n", "labels.ET: Input should be less than or equal to 255 (found 300)"),
+        (BASE + "metrics: {dice: {penalty: .inf}}\n", "metrics.dice.penalty"),
+        (BASE + "metrics: {dice: {tolerance_mm: 1}}\n", "tolerance_mm has no meaning for dice"),
+        (BASE + "name: twice\n", "my.yaml:3: not valid YAML: found duplicate key"),
+        (BASE + "title: [\n", "not valid YAML"),
+        (BASE + "title: !!python/object/apply:os.system ['true']\n", "is not allowed"),
+        (
+            "extends: brats2032-gli\nname: my\n",
+            "'brats2032-gli' is neither a bundled challenge nor a YAML file | did you mean 'brats20",
+        ),
+        ("extends: my.yaml\nname: my\n", "extends goes round in a circle"),
+        ("- a\n- list\n", "a challenge is a mapping"),
+        ("name: my\n", "this key is required"),
+        (BASE + "x" * 1_000_001, "more than the 1000000 of a configuration"),
+        (BASE + "title: " + "[" * 50 + "]" * 50 + "\n", "nested too deeply"),
+    ],
+)
+def test_a_wrong_file_is_answered_with_place_and_remedy(tmp_path: Path, text: str, expected: str) -> None:
+    found = problems(write(tmp_path, text))
+    assert any(expected in line for line in found), found
+
+
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    text = BASE + "lesions: {connectivity: 8, dilation_voxels: -1}\nranking: {ties: maybe}\n"
+    assert len(problems(write(tmp_path, text))) == 3
+
+
+def test_an_alias_bomb_is_refused(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
+    assert any("aliases" in line for line in problems(write(tmp_path, "\n".join(lines))))
+
+
+def test_extends_names_only_what_differs(tmp_path: Path) -> None:
+    path = write(tmp_path, BASE + "metrics: {lesion_hd95: {penalty: 400}, sensitivity: null}\n")
+    mine, base = load_challenge(path), load_challenge("brats2023-gli")
+    assert mine.metrics["lesion_hd95"].penalty == 400
+    assert mine.metrics["lesion_hd95"].empty_both == base.metrics["lesion_hd95"].empty_both
+    assert "sensitivity" not in mine.metrics
+    assert mine.digest != base.digest
+
+
+def test_the_digest_changes_with_a_score_and_not_with_a_comment(tmp_path: Path) -> None:
+    base = load_challenge("brats2023-gli")
+    assert load_challenge(write(tmp_path, BASE + "# a comment\ntitle: other\n")).digest == base.digest
+    assert load_challenge(write(tmp_path, BASE + "lesions: {min_reference_mm3: 51}\n")).digest != base.digest
+
+
+def test_the_editor_schema_knows_every_key() -> None:
+    schema = editor_schema()
+    assert {"extends", "lesions", "regions", "metrics", "ranking"} <= set(schema["properties"])
+    json.dumps(schema, allow_nan=False)
