@@ -31,7 +31,7 @@ _ONE_THREAD = (
     "NUMEXPR_NUM_THREADS",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )
-START_UP_S = 60.0  # a first item may take so much longer, while the worker imports its libraries
+START_UP_S = 60.0  # a worker that has not imported its libraries by then counts as hanging
 GRACE_S = 2.0
 
 
@@ -58,6 +58,7 @@ class _Worker:
     sent: float = 0.0
     deadline: float = float("inf")
     done: int = 0
+    ready: bool = False
 
 
 def allowed_cpus() -> int:
@@ -153,6 +154,10 @@ class _Crew(Generic[T, R]):
                 except (EOFError, OSError, pickle.UnpicklingError):
                     yield from self._died(worker, index, last_try, seconds)
                     continue
+                if kind == "ready":
+                    worker.ready = True
+                    self._set_deadline(worker)
+                    continue
                 worker.item, worker.deadline = None, float("inf")
                 worker.done += 1
                 if kind == "memory":
@@ -199,12 +204,17 @@ class _Crew(Generic[T, R]):
         return worker
 
     def _send(self, worker: _Worker, index: int) -> None:
-        worker.item, worker.sent = index, time.monotonic()
-        if self.timeout_s is not None:
-            worker.deadline = worker.sent + self.timeout_s + (START_UP_S if not worker.done else 0.0)
+        worker.item = index
+        self._set_deadline(worker)
         # A worker that is already dead is noticed at the next wait.
         with contextlib.suppress(OSError):
             worker.pipe.send(self.items[index])
+
+    def _set_deadline(self, worker: _Worker) -> None:
+        """The clock of an item starts when its worker is ready for it."""
+        worker.sent = time.monotonic()
+        if self.timeout_s is not None:
+            worker.deadline = worker.sent + (self.timeout_s if worker.ready else START_UP_S)
 
     def _end(self, worker: _Worker) -> None:
         worker.pipe.close()
@@ -246,6 +256,8 @@ def _serve(pipe: Connection, function: Callable[[Any], Any], memory_bytes: int |
         import resource
 
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    with contextlib.suppress(OSError):
+        pipe.send_bytes(pickle.dumps(("ready", None)))
     while True:
         try:
             item = pipe.recv()

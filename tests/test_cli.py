@@ -192,7 +192,6 @@ def test_a_case_over_its_time_limit_is_named_and_nothing_is_ranked(
         *("run", "brats2023-gli", "-s", submissions, "-r", references, "-o", tmp_path / "out"),
         *("--timeout", "1", "--jobs", "1"),
         PYTHONPATH=f"{tmp_path / 'hook'}:{ROOT}",
-        BRATSEVAL_START_UP_S="1",
     )
     assert done.returncode == 4, done.stderr
     assert "it took too long (exceeded 1 s)" in done.stderr.replace("\n", " ")

@@ -96,9 +96,8 @@ def prepare(image: LabelImage, challenge: Challenge, side: Side) -> Prepared:
 
 def _crop(mask: np.ndarray, offset: tuple[int, int, int]) -> tuple[np.ndarray, tuple[int, int, int]]:
     """Bounding box of a mask and its place on the grid; an empty box for an empty mask."""
-    shadow: np.ndarray = mask.any(
-        axis=0
-    )  # two passes over the volume, not three: y and z are read off the shadow
+    # Two passes over the volume, not three: y and z are read off the shadow.
+    shadow = np.asarray(mask.any(axis=0))
     used = [np.flatnonzero(line) for line in (mask.any(axis=(1, 2)), shadow.any(axis=1), shadow.any(axis=0))]
     window = tuple(slice(int(line[0]), int(line[-1]) + 1) if line.size else slice(0, 0) for line in used)
     corner = (
