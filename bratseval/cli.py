@@ -169,13 +169,13 @@ def merge(
 ) -> None:
     """Join the result folders of shards or institutions; names what is missing."""
     with _screen(format, quiet, verbose, no_color) as screen:
-        from bratseval import pipeline
+        from bratseval import joining
         from bratseval.config import load_rulebook
         from bratseval.results import read_run
 
         rulebook = load_rulebook(challenge or read_run(results[0])["challenge"])
         options = _options(1, "1/1", overwrite, None, fail_on)
-        screen.ended(pipeline.merge(rulebook, results, output, options), output)
+        screen.ended(joining.merge(rulebook, results, output, options), output)
 
 
 @app.command()
@@ -194,12 +194,12 @@ def rank(
 ) -> None:
     """Rank scores without any image: the federated path."""
     with _screen(format, quiet, verbose, no_color) as screen:
-        from bratseval import pipeline
+        from bratseval import joining
         from bratseval.config import load_rulebook
 
         rulebook = load_rulebook(challenge)
         options = _options(1, "1/1", overwrite, None, fail_on)
-        screen.ended(pipeline.rank(rulebook, scores, output, options), output)
+        screen.ended(joining.rank(rulebook, scores, output, options), output)
 
 
 @app.command()

@@ -21,6 +21,7 @@ from bratseval.cases import find_references, find_teams, match_files, pair_cases
 from bratseval.challenge import Rulebook
 from bratseval.errors import Problem, UsageError
 from bratseval.leaderboard import Leaderboard, rank_teams
+from bratseval.metadata import read_metadata
 from bratseval.model import Case, CaseResult
 from bratseval.policy import unscored_case
 from bratseval.results import (
@@ -28,12 +29,11 @@ from bratseval.results import (
     Results,
     check_output,
     collect,
-    read_folder,
-    read_run,
     tables,
     write_folder,
 )
-from bratseval.tables import ScoreRow, read_metadata, read_scores, sort_scores
+from bratseval.signature import describe_ranking, signature
+from bratseval.tables import ScoreRow, sort_scores
 
 Progress = Callable[[int, int, str], None]  # done, total, what
 
@@ -139,7 +139,7 @@ def plan(
     institutions: dict[str, str] = {}
     cohorts: dict[str, str] = {}
     if options.metadata is not None:
-        institutions, cohorts = _metadata(rulebook, options.metadata)
+        institutions, cohorts = read_metadata(rulebook.challenge, options.metadata)
     if options.institution:
         institutions = dict.fromkeys(found.files, options.institution)
     cases: list[Case] = []
@@ -162,40 +162,6 @@ def plan(
                 )
             )
     return cases, problems
-
-
-def _metadata(rulebook: Rulebook, path: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Institution and cohort by case id; the id may be written as a file name without its ending."""
-    import re
-
-    from bratseval.tables import read_rows
-
-    challenge = rulebook.challenge
-    header, _ = read_rows(path)
-    official = challenge.cohorts.case_column if challenge.cohorts else "case"
-    table = read_metadata(path, "case" if "case" in header else official)
-    institutions: dict[str, str] = {}
-    cohorts: dict[str, str] = {}
-    for written, record in table.items():
-        name = f"{written}.nii.gz"
-        found = next((m for p in challenge.files.prediction if (m := re.fullmatch(p, name))), None)
-        case = found["case"] if found else written
-        institutions[case] = record.get("institution", "")
-        if challenge.cohorts:
-            cohort = record.get(challenge.cohorts.cohort_column, "").removeprefix("BraTS-")
-            if cohort and cohort not in challenge.cohorts.challenges:
-                raise UsageError(
-                    Problem(
-                        "error",
-                        "CSV007",
-                        f"{path}: case {written} has the unknown cohort {cohort!r}",
-                        f"known: {', '.join(challenge.cohorts.challenges)}",
-                        file=str(path),
-                    )
-                )
-            if cohort:
-                cohorts[case] = cohort
-    return institutions, cohorts
 
 
 def in_shard(case: Case, shard: tuple[int, int]) -> bool:
@@ -297,7 +263,7 @@ def finish(
         "challenge": rulebook.challenge.name,
         "config": rulebook.digest,
         "configuration": rulebook.challenge.model_dump(mode="json"),
-        "ranking": _ranking_text(rulebook),
+        "ranking": describe_ranking(rulebook),
         "signature": signature(rulebook, len(cases)),
         "counts": {
             "teams": len({row.team for row in results.scores}),
@@ -333,140 +299,3 @@ def _exit_code(problems: Iterable[Problem], complete: bool, fail_on: str) -> int
     if not complete:
         reached.add(4)
     return next(code for code in _WINNING if code in reached)
-
-
-def _ranking_text(rulebook: Rulebook) -> str:
-    """The ranking in a sentence, so that a leaderboard says what its score is."""
-    spec = rulebook.challenge.ranking
-    missing = (
-        spec.missing
-        if isinstance(spec.missing, str)
-        else ", ".join(f"{k}={v:g}" for k, v in spec.missing.items())
-    )
-    return (
-        f"{spec.scheme}: ranks per case, region and metric (ties {spec.ties}), mean within the case, then "
-        f"over cases; smallest wins; equal scores share the smaller place; missing values: {missing}; "
-        "a score left empty because both sides are empty counts as the best one"
-    )
-
-
-def signature(rulebook: Rulebook, cases: int) -> str:
-    """One line that makes two numbers comparable."""
-    challenge = rulebook.challenge
-    rules = challenge.lesions
-    merged = f"+dil{rules.dilation_voxels}" if rules.merge else ""
-    matched = f"+{rules.matching}" if rules.matching != "contact" else ""
-    limit = f"+vol>{rules.min_reference_mm3:g}" if rules.min_reference_mm3 else ""
-    distance = next((spec for spec in challenge.metrics.values() if spec.metric.endswith("hd95")), None)
-    hd95 = f"|hd95:{distance.surface}" if distance else ""
-    return (
-        f"bratseval|{challenge.name}@{challenge.version}|config:{rulebook.digest}"
-        f"|lesions:{rules.connectivity}conn{merged}{matched}{limit}{hd95}"
-        f"|cases:{cases}|rank:{challenge.ranking.scheme}|ties:{challenge.ranking.ties}|v{__version__}"
-    )
-
-
-def merge(rulebook: Rulebook, folders: Sequence[Path], output: Path, options: Options) -> Ended:
-    """Join result folders (shards or institutions); names what is missing or given twice."""
-    started = time.monotonic()
-    records = [read_run(folder) for folder in folders]
-    wrong = [
-        _other_configuration(folder, record, rulebook)
-        for folder, record in zip(folders, records, strict=True)
-        if record["config"] != rulebook.digest
-    ]
-    parts = [read_folder(folder) for folder in folders]
-    seen: dict[tuple[str, str, str], Path] = {}
-    for folder, part in zip(folders, parts, strict=True):
-        for key in {(row.team, row.institution, row.case) for row in part.scores}:
-            if key in seen:
-                message = f"{folder} repeats team {key[0]}, case {key[2]} of {seen[key]}"
-                wrong.append(Problem("error", "RUN006", message, "name each result folder once"))
-            seen[key] = folder
-    if wrong:
-        raise UsageError(wrong)
-    check_output(output, rulebook.digest, options.overwrite)
-    expected: dict[str, set[str]] = {}
-    for record in records:
-        for team, cases in record["expected"].items():
-            expected.setdefault(team, set()).update(cases)
-    joined = Results(
-        [row for part in parts for row in part.scores],
-        [row for part in parts for row in part.lesions],
-        [problem for part in parts for problem in part.problems],
-        [row for part in parts for row in part.inputs],
-    )
-    shards = {tuple(record["shard"]) for record in records}
-    total = max(count for _, count in shards)
-    lost = sorted(set(range(1, total + 1)) - {index for index, count in shards if count == total})
-    if lost:
-        shown = ", ".join(f"{index}/{total}" for index in lost[:10])
-        joined = replace(
-            joined,
-            problems=[
-                *joined.problems,
-                Problem("error", "RUN002", f"shards {shown} are missing", "run and merge them too"),
-            ],
-        )
-    record = {
-        "command": "merge",
-        "seed": records[0]["seed"],
-        "shard": [1, 1],
-        "expected": {team: sorted(cases) for team, cases in sorted(expected.items())},
-        "institutions": sorted({name for r in records for name in r["institutions"]}),
-    }
-    rank = any(record["command"] in ("run", "merge") for record in records) or len(expected) > 1
-    return finish(rulebook, joined, record, output, options.fail_on, started, rank=rank)
-
-
-def _other_configuration(folder: Path, record: Mapping[str, Any], rulebook: Rulebook) -> Problem:
-    message = f"{folder} was scored under configuration {record['config']}, expected {rulebook.digest}"
-    return Problem("error", "RUN005", message, f"score it again under {rulebook.challenge.name}")
-
-
-def rank(rulebook: Rulebook, sources: Sequence[Path], output: Path, options: Options) -> Ended:
-    """Rank the scores of result folders or of any CSV files; no image is read."""
-    started = time.monotonic()
-    rows: list[ScoreRow] = []
-    seen: dict[tuple[str, ...], Path] = {}
-    faults: list[Problem] = []
-    for source in sources:
-        path = source / "scores.csv" if source.is_dir() else source
-        if source.is_dir() and (record := read_run(source))["config"] != rulebook.digest:
-            faults.append(_other_configuration(source, record, rulebook))
-        for row in read_scores(path):
-            key = (row.team, row.institution, row.case, row.region, row.metric)
-            if key in seen:
-                faults.append(
-                    Problem(
-                        "error", "CSV004", f"{path} repeats {', '.join(key)} of {seen[key]}", file=str(path)
-                    )
-                )
-            seen[key] = path
-            rows.append(row)
-    if faults:
-        raise UsageError(faults[:50])
-    check_output(output, rulebook.digest, options.overwrite)
-    rows += _absent_rows(rows)
-    run_record: dict[str, Any] = {
-        "command": "rank",
-        "seed": rulebook.challenge.ranking.seed,
-        "shard": [1, 1],
-        "expected": {team: sorted({row.case for row in rows}) for team in sorted({row.team for row in rows})},
-        "institutions": sorted({row.institution for row in rows} - {""}),
-    }
-    return finish(
-        rulebook, Results(rows, [], [], []), run_record, output, options.fail_on, started, rank=True
-    )
-
-
-def _absent_rows(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
-    """Complete the grid team x case x region x metric: an absent row is a missing value."""
-    units = {(row.institution, row.case, row.region, row.metric) for row in rows}
-    present = {(row.team, row.institution, row.case, row.region, row.metric) for row in rows}
-    return [
-        ScoreRow(team, *unit, None, None, "missing", "no row was given")
-        for team in sorted({row.team for row in rows})
-        for unit in sorted(units)
-        if (team, *unit) not in present
-    ]

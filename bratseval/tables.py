@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -230,30 +230,3 @@ def _parse(text: str) -> float | None:
     if not math.isfinite(value):
         raise ValueError(f"{text!r} is not a finite number; leave the cell empty or put the penalty")
     return value
-
-
-def read_metadata(path: Path, case_column: str = "case") -> dict[str, Mapping[str, str]]:
-    """Metadata rows by case id. Raises UsageError without the case column or with a repeated case."""
-    header, records = read_rows(path)
-    if case_column not in header:
-        raise UsageError(
-            Problem(
-                "error",
-                "CSV003",
-                f"{path} has no column {case_column!r} (found {', '.join(header)})",
-                file=str(path),
-            )
-        )
-    table: dict[str, Mapping[str, str]] = {}
-    for line, record in enumerate(records, start=2):
-        if record[case_column] in table:
-            raise UsageError(
-                Problem(
-                    "error",
-                    "CSV004",
-                    f"{path}:{line}: case {record[case_column]} occurs twice",
-                    file=str(path),
-                )
-            )
-        table[record[case_column]] = record
-    return table

@@ -261,3 +261,30 @@ def test_a_fifo_does_not_hang(challenge_folders: tuple[Path, Path], tmp_path: Pa
     done = run(challenge_folders, tmp_path / "out")
     assert done.returncode == 1
     assert "not a regular file" in done.stderr.replace("\n", " ")
+
+
+def test_cohorts_come_from_the_mapping_file_or_the_name_or_the_stated_default(
+    challenge_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    submissions, references = challenge_folders
+    speck = np.zeros((40, 36, 30), np.uint8)
+    speck[2:4, 2:4, 2] = 3  # 4 mm^3: above the limit of MET (2), below that of GLI (50)
+    save(references / "BraTS-GoAT-00007-seg.nii.gz", speck)
+    for team in ("exact", "shifted"):
+        save(submissions / team / "BraTS-GoAT-00007.nii.gz", np.zeros_like(speck))
+    mapping = tmp_path / "mapping.csv"
+    mapping.write_text("NewID,Cohort\nBraTS-GoAT-00007,MET\n")
+    found = {}
+    for name, more in (("default", ()), ("mapped", ("--metadata", mapping))):
+        out = tmp_path / name
+        done = bratseval("run", "brats2024-goat", "-s", submissions, "-r", references, "-o", out, *more)
+        assert done.returncode == 0, done.stderr
+        assert "no cohort is stated" in done.stderr
+        rows = {(r["team"], r["case"], r["region"], r["metric"]): r["value"] for r in table(out / "scores.csv")}
+        found[name] = rows["exact", "00007", "ET", "lesion_dice"]
+    assert found == {"default": "1", "mapped": "0"}
+    mapping.write_text("NewID,Cohort\nBraTS-GoAT-00007,XYZ\n")
+    arguments = ("-s", submissions, "-r", references, "-o", tmp_path / "x", "--metadata", mapping)
+    done = bratseval("run", "brats2024-goat", *arguments)
+    assert done.returncode == 2
+    assert "unknown cohort 'XYZ'" in done.stderr.replace("\n", " ")

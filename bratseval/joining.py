@@ -1,0 +1,121 @@
+"""Results without images: join the folders of shards or institutions, rank any scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bratseval.challenge import Rulebook
+from bratseval.errors import Problem, UsageError
+from bratseval.pipeline import Ended, Options, finish
+from bratseval.results import Results, check_output, read_folder, read_run
+from bratseval.tables import ScoreRow, read_scores
+
+
+def merge(rulebook: Rulebook, folders: Sequence[Path], output: Path, options: Options) -> Ended:
+    """Join result folders (shards or institutions); names what is missing or given twice."""
+    started = time.monotonic()
+    records = [read_run(folder) for folder in folders]
+    wrong = [
+        _other_configuration(folder, record, rulebook)
+        for folder, record in zip(folders, records, strict=True)
+        if record["config"] != rulebook.digest
+    ]
+    parts = [read_folder(folder) for folder in folders]
+    seen: dict[tuple[str, str, str], Path] = {}
+    for folder, part in zip(folders, parts, strict=True):
+        for key in {(row.team, row.institution, row.case) for row in part.scores}:
+            if key in seen:
+                message = f"{folder} repeats team {key[0]}, case {key[2]} of {seen[key]}"
+                wrong.append(Problem("error", "RUN006", message, "name each result folder once"))
+            seen[key] = folder
+    if wrong:
+        raise UsageError(wrong)
+    check_output(output, rulebook.digest, options.overwrite)
+    expected: dict[str, set[str]] = {}
+    for record in records:
+        for team, cases in record["expected"].items():
+            expected.setdefault(team, set()).update(cases)
+    joined = Results(
+        [row for part in parts for row in part.scores],
+        [row for part in parts for row in part.lesions],
+        [problem for part in parts for problem in part.problems],
+        [row for part in parts for row in part.inputs],
+    )
+    shards = {tuple(record["shard"]) for record in records}
+    total = max(count for _, count in shards)
+    lost = sorted(set(range(1, total + 1)) - {index for index, count in shards if count == total})
+    if lost:
+        shown = ", ".join(f"{index}/{total}" for index in lost[:10])
+        joined = replace(
+            joined,
+            problems=[
+                *joined.problems,
+                Problem("error", "RUN002", f"shards {shown} are missing", "run and merge them too"),
+            ],
+        )
+    record = {
+        "command": "merge",
+        "seed": records[0]["seed"],
+        "shard": [1, 1],
+        "expected": {team: sorted(cases) for team, cases in sorted(expected.items())},
+        "institutions": sorted({name for r in records for name in r["institutions"]}),
+    }
+    rank = any(record["command"] in ("run", "merge") for record in records) or len(expected) > 1
+    return finish(rulebook, joined, record, output, options.fail_on, started, rank=rank)
+
+
+def _other_configuration(folder: Path, record: Mapping[str, Any], rulebook: Rulebook) -> Problem:
+    message = f"{folder} was scored under configuration {record['config']}, expected {rulebook.digest}"
+    return Problem("error", "RUN005", message, f"score it again under {rulebook.challenge.name}")
+
+
+def rank(rulebook: Rulebook, sources: Sequence[Path], output: Path, options: Options) -> Ended:
+    """Rank the scores of result folders or of any CSV files; no image is read."""
+    started = time.monotonic()
+    rows: list[ScoreRow] = []
+    seen: dict[tuple[str, ...], Path] = {}
+    faults: list[Problem] = []
+    for source in sources:
+        path = source / "scores.csv" if source.is_dir() else source
+        if source.is_dir() and (record := read_run(source))["config"] != rulebook.digest:
+            faults.append(_other_configuration(source, record, rulebook))
+        for row in read_scores(path):
+            key = (row.team, row.institution, row.case, row.region, row.metric)
+            if key in seen:
+                faults.append(
+                    Problem(
+                        "error", "CSV004", f"{path} repeats {', '.join(key)} of {seen[key]}", file=str(path)
+                    )
+                )
+            seen[key] = path
+            rows.append(row)
+    if faults:
+        raise UsageError(faults[:50])
+    check_output(output, rulebook.digest, options.overwrite)
+    rows += absent_rows(rows)
+    run_record: dict[str, Any] = {
+        "command": "rank",
+        "seed": rulebook.challenge.ranking.seed,
+        "shard": [1, 1],
+        "expected": {team: sorted({row.case for row in rows}) for team in sorted({row.team for row in rows})},
+        "institutions": sorted({row.institution for row in rows} - {""}),
+    }
+    return finish(
+        rulebook, Results(rows, [], [], []), run_record, output, options.fail_on, started, rank=True
+    )
+
+
+def absent_rows(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
+    """Complete the grid team x case x region x metric: an absent row is a missing value."""
+    units = {(row.institution, row.case, row.region, row.metric) for row in rows}
+    present = {(row.team, row.institution, row.case, row.region, row.metric) for row in rows}
+    return [
+        ScoreRow(team, *unit, None, None, "missing", "no row was given")
+        for team in sorted({row.team for row in rows})
+        for unit in sorted(units)
+        if (team, *unit) not in present
+    ]
