@@ -1,0 +1,181 @@
+"""Speed and memory, measured in one run: bratseval against a plain implementation and public packages.
+
+    make bench            # sample_data, and the real cases under ../shared where they are
+    python scripts/bench.py --official DIR   # also a local checkout of BraTS-2023-Metrics in DIR
+
+Ratios are of one run on one machine; quote them, not the seconds. Nothing here is a test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[variable] = "1"  # before numpy, which reads them once
+
+import nibabel  # noqa: E402
+import numpy as np  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT.parent / "shared" / "golden" / "segmentation" / "inputs" / "MET"
+sys.path.insert(0, str(ROOT / "tests"))
+
+from reference_implementation import score_2023  # noqa: E402
+
+from bratseval.config import load_rulebook  # noqa: E402
+from bratseval.images import read_labels  # noqa: E402
+from bratseval.model import Case  # noqa: E402
+from bratseval.scoring import Rules, _reference, score_case  # noqa: E402
+
+
+def cases() -> list[tuple[str, str, Path, Path, int, float]]:
+    """Name, challenge, reference, prediction, dilation and limit of what is measured."""
+    sample = ROOT / "sample_data" / "brats-gli"
+    found = [
+        (
+            "glioma-like sample, 240x240x155",
+            "brats2023-gli",
+            sample / "references" / "BraTS-GLI-00003-000-seg.nii.gz",
+            sample / "submissions" / "steady" / "BraTS-GLI-00003-000.nii.gz",
+            3,
+            50.0,
+        )
+    ]
+    for case, challenge, dilation, limit in (
+        ("00132-000", "brats2023-gli", 3, 50.0),
+        ("00217-000", "brats2023-gli", 3, 50.0),
+        ("01325-000", "brats2023-met", 1, 2.0),
+    ):
+        reference = GOLDEN / "ref" / f"BraTS-MET-{case}-seg.nii.gz"
+        if reference.is_file():
+            prediction = GOLDEN / "pred" / f"BraTS-MET-{case}.nii.gz"
+            shape = "x".join(map(str, nibabel.load(reference).shape))
+            found.append(
+                (f"real BraTS-MET-{case}, {shape}", challenge, reference, prediction, dilation, limit)
+            )
+    return found
+
+
+def seconds(function: Callable[[], object], repeats: int) -> float:
+    """Median wall time of a call on one core, after a warm-up when there are several."""
+    if repeats > 1:
+        function()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def read_only(*paths: Path) -> None:
+    for path in paths:
+        read_labels(path, (1, 2, 3, 4), "background")
+
+
+def plain(reference: Path, prediction: Path, dilation: int, limit: float) -> dict[str, dict[str, float]]:
+    """The plain implementation, from files; cropped to the tumor plus a margin, or it would take minutes."""
+    images = [nibabel.load(path) for path in (reference, prediction)]
+    volumes = [np.asarray(image.dataobj) for image in images]
+    used = np.argwhere(volumes[0].astype(bool) | volumes[1].astype(bool))
+    low = np.maximum(used.min(axis=0) - dilation - 2, 0)
+    high = used.max(axis=0) + dilation + 3
+    window = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    spacing = tuple(float(value) for value in images[1].header.get_zooms())
+    return score_2023(volumes[0][window], volumes[1][window], spacing, dilation, limit, 374)  # type: ignore[arg-type]
+
+
+def official(folder: Path, name: str, reference: Path, prediction: Path) -> None:
+    """The official script in a process of its own, from a local checkout; never part of this repository."""
+    code = (
+        "import sys, pandas; sys.path.insert(0, sys.argv[1])\n"
+        "pandas.DataFrame.append = lambda self, other: pandas.concat([self, other])\n"
+        "from metrics import get_LesionWiseResults\n"
+        "get_LesionWiseResults(pred_file=sys.argv[2], gt_file=sys.argv[3], challenge_name=sys.argv[4])\n"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code, str(folder), str(prediction), str(reference), name]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def peak_megabytes(name: str, reference: Path, prediction: Path) -> float:
+    """Peak resident memory of a fresh process that scores one case."""
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from bratseval.config import load_rulebook; from bratseval.model import Case\n"
+        "from bratseval.scoring import Rules, score_case\n"
+        "rules, case = Rules(load_rulebook(sys.argv[1])), Case('t', 'c', *map(Path, sys.argv[2:4]))\n"
+        "score_case(rules, case)\n"
+        "status = Path('/proc/self/status').read_text()\n"
+        "print(int(status.split('VmHWM:')[1].split()[0]) / 1024)\n"
+    )
+    command = [sys.executable, "-c", code, name, str(reference), str(prediction)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def main() -> None:
+    """Print a row per case: seconds, ratios, largest difference, memory."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--official", type=Path, help="folder of a BraTS-2023-Metrics checkout")
+    arguments = parser.parse_args()
+    report = []
+    for title, name, reference, prediction, dilation, limit in cases():
+        rules = Rules(load_rulebook(name))
+        case = Case("team", "case", reference, prediction)
+
+        def ours(rules: Rules = rules, case: Case = case) -> None:
+            _reference.cache_clear()  # measured as for the first team: both files read and prepared
+            score_case(rules, case)
+
+        fast = seconds(ours, 7)
+        again = seconds(lambda rules=rules, case=case: score_case(rules, case), 5)
+        reading = seconds(lambda paths=(reference, prediction): read_only(*paths), 7)
+        started = time.perf_counter()
+        expected = plain(reference, prediction, dilation, limit)
+        slow = time.perf_counter() - started
+        found = score_case(rules, case).scores
+        worst = max(
+            abs(score.value - expected[score.region][score.metric])
+            for score in found
+            if score.value is not None
+            and score.metric != "specificity"  # the crop has fewer background voxels
+        )
+        row = {
+            "case": title,
+            "bratseval_s": fast,
+            "next_team_s": again,
+            "only_reading_s": reading,
+            "plain_s": slow,
+            "plain_ratio": slow / fast,
+            "largest_difference": worst,
+            "peak_MB": peak_megabytes(name, reference, prediction),
+        }
+        if arguments.official:
+            label = "BraTS-MET" if name.endswith("met") else "BraTS-GLI"
+            started = time.perf_counter()
+            official(arguments.official, label, reference, prediction)
+            row["official_s"] = time.perf_counter() - started
+            row["official_ratio"] = row["official_s"] / fast
+        report.append(row)
+        print(title)
+        for key, value in row.items():
+            if key != "case":
+                print(f"  {key:20} {value:.3g}")
+    if importlib.util.find_spec("surface_distance") is None:
+        print("surface-distance is not installed: `pip install surface-distance` adds it to the comparison")
+    print(
+        json.dumps({"max_rss_MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "cases": report})
+    )
+
+
+if __name__ == "__main__":
+    main()
