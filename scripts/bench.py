@@ -170,11 +170,7 @@ def main() -> None:
         for key, value in row.items():
             if key != "case":
                 print(f"  {key:20} {value:.3g}")
-    if importlib.util.find_spec("surface_distance") is None:
-        print("surface-distance is not installed: `pip install surface-distance` adds it to the comparison")
-    print(
-        json.dumps({"max_rss_MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "cases": report})
-    )
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":
