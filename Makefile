@@ -22,6 +22,7 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 
 bench: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python scripts/bench.py
 
 sample-data: $(INSTALLED)

@@ -1,14 +1,13 @@
 """Speed and memory, measured in one run: bratseval against a plain implementation and public packages.
 
-    make bench            # sample_data, and the real cases under ../shared where they are
-    python scripts/bench.py --official DIR   # also a local checkout of BraTS-2023-Metrics in DIR
+    make bench      # on sample_data, and on the real cases under ../shared where they are
 
 Ratios are of one run on one machine; quote them, not the seconds. Nothing here is a test.
 """
 
 from __future__ import annotations
 
-import argparse
+import importlib.util
 import json
 import os
 import statistics
@@ -28,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT.parent / "shared" / "golden" / "segmentation" / "inputs" / "MET"
 sys.path.insert(0, str(ROOT / "tests"))
 
-from reference_implementation import score_2023  # noqa: E402
+from reference_implementation import REGIONS_2023, score_2023  # noqa: E402
 
 from bratseval.config import load_rulebook  # noqa: E402
 from bratseval.images import read_labels  # noqa: E402
@@ -93,16 +92,22 @@ def plain(reference: Path, prediction: Path, dilation: int, limit: float) -> dic
     return score_2023(volumes[0][window], volumes[1][window], spacing, dilation, limit, 374)  # type: ignore[arg-type]
 
 
-def official(folder: Path, name: str, reference: Path, prediction: Path) -> None:
-    """The official script in a process of its own, from a local checkout; never part of this repository."""
-    code = (
-        "import sys, pandas; sys.path.insert(0, sys.argv[1])\n"
-        "pandas.DataFrame.append = lambda self, other: pandas.concat([self, other])\n"
-        "from metrics import get_LesionWiseResults\n"
-        "get_LesionWiseResults(pred_file=sys.argv[2], gt_file=sys.argv[3], challenge_name=sys.argv[4])\n"
-    )
-    command = [sys.executable, "-W", "ignore", "-c", code, str(folder), str(prediction), str(reference), name]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+def surface_distance_hd95(reference: Path, prediction: Path) -> dict[str, float]:
+    """HD95 of the three regions by the public package surface-distance-based-measures, from files.
+
+    It does only this one of the ten metrics, and no lesions.
+    """
+    import surface_distance
+
+    images = [nibabel.load(path) for path in (reference, prediction)]
+    volumes = [np.asarray(image.dataobj) for image in images]
+    spacing = tuple(float(value) for value in images[1].header.get_zooms())
+    result = {}
+    for region, labels in REGIONS_2023.items():
+        masks = [np.isin(volume, labels) for volume in volumes]
+        distances = surface_distance.compute_surface_distances(*masks, spacing)
+        result[region] = float(surface_distance.compute_robust_hausdorff(distances, 95))
+    return result
 
 
 def peak_megabytes(name: str, reference: Path, prediction: Path) -> float:
@@ -122,11 +127,6 @@ def peak_megabytes(name: str, reference: Path, prediction: Path) -> float:
 
 def main() -> None:
     """Print a row per case: seconds, ratios, largest difference, memory."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--official", type=Path, help="folder of a BraTS-2023-Metrics checkout")
-    arguments = parser.parse_args()
     report = []
     for title, name, reference, prediction, dilation, limit in cases():
         rules = Rules(load_rulebook(name))
@@ -159,12 +159,16 @@ def main() -> None:
             "largest_difference": worst,
             "peak_MB": peak_megabytes(name, reference, prediction),
         }
-        if arguments.official:
-            label = "BraTS-MET" if name.endswith("met") else "BraTS-GLI"
+        if importlib.util.find_spec("surface_distance"):
             started = time.perf_counter()
-            official(arguments.official, label, reference, prediction)
-            row["official_s"] = time.perf_counter() - started
-            row["official_ratio"] = row["official_s"] / fast
+            theirs = surface_distance_hd95(reference, prediction)
+            row["surface_distance_s"] = time.perf_counter() - started
+            row["surface_distance_ratio"] = row["surface_distance_s"] / fast
+            ours_hd95 = {score.region: score.value for score in found if score.metric == "hd95"}
+            differences = [
+                abs(ours_hd95[region] - value) for region, value in theirs.items() if value != np.inf
+            ]
+            row["surface_distance_difference"] = max(differences, default=0.0)
         report.append(row)
         print(title)
         for key, value in row.items():
