@@ -138,14 +138,13 @@ def _voxel_boundary(lesions: Lesions) -> Boundary:
 
 
 @lru_cache(maxsize=64)
-def _band(spacing_mm: Spacing) -> tuple[np.ndarray, np.ndarray]:
-    """Steps (m, 3) of at most BAND_VOXELS smallest spacings, nearest first, and their lengths in mm."""
+def _band(spacing_mm: Spacing) -> list[tuple[np.ndarray, float]]:
+    """Steps (m, 3) of at most BAND_VOXELS smallest spacings, grouped by length in mm, nearest first."""
     reach = np.arange(-BAND_VOXELS, BAND_VOXELS + 1)
     steps = np.stack(np.meshgrid(reach, reach, reach, indexing="ij"), axis=-1).reshape(-1, 3)
     lengths = _lengths(steps, spacing_mm)
-    order = np.argsort(lengths, kind="stable")
-    order = order[lengths[order] <= BAND_VOXELS * min(spacing_mm)]
-    return steps[order], lengths[order]
+    within = np.unique(lengths[lengths <= BAND_VOXELS * min(spacing_mm)])
+    return [(steps[lengths == length], float(length)) for length in within]
 
 
 def _lengths(steps: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
@@ -170,16 +169,15 @@ def nearest(source: Boundary, target: Boundary, spacing_mm: Spacing) -> Nearest:
     strides = np.array(dense.strides) // dense.itemsize
     keys = local[open_points] @ strides
     flat = dense.ravel()
-    steps, lengths = _band(spacing_mm)
-    for shift, length in zip(steps @ strides, lengths, strict=True):
+    for steps, length in _band(spacing_mm):
         if not keys.size:
             break
-        found = flat[keys + shift]
+        # All steps of one length at once; any point found is as near as the others.
+        found = flat[keys + (steps @ strides)[:, None]].max(axis=0)
         hit = found > 0
-        if hit.any():
-            index[open_points[hit]] = found[hit] - 1
-            distance[open_points[hit]] = length
-            open_points, keys = open_points[~hit], keys[~hit]
+        index[open_points[hit]] = found[hit] - 1
+        distance[open_points[hit]] = length
+        open_points, keys = open_points[~hit], keys[~hit]
     far = np.flatnonzero(index < 0)
     if far.size:
         _, index[far] = target.tree(spacing_mm).query(source.points[far] * np.array(spacing_mm))

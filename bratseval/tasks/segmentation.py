@@ -72,9 +72,8 @@ def prepare(image: LabelImage, challenge: Challenge, side: Side) -> Prepared:
     whole: dict[str, Lesions] = {}
     for name, region in challenge.regions.items():
         rules = challenge.rules(name)
-        table = np.zeros(256, bool)
-        table[[challenge.labels[label] for label in region.labels]] = True
-        mask, corner = _crop(table[crop], image.offset)
+        values = [challenge.labels[label] for label in region.labels]
+        mask, corner = _crop(np.logical_or.reduce([crop == value for value in values]), image.offset)
         lesions = find_lesions(
             mask,
             corner,
