@@ -173,7 +173,7 @@ def nearest(source: Boundary, target: Boundary, spacing_mm: Spacing) -> Nearest:
         if not keys.size:
             break
         # All steps of one length at once; any point found is as near as the others.
-        found = flat[keys + (steps @ strides)[:, None]].max(axis=0)
+        found = flat.take(keys + (steps @ strides)[:, None], mode="clip").max(axis=0)
         hit = found > 0
         index[open_points[hit]] = found[hit] - 1
         distance[open_points[hit]] = length
