@@ -45,11 +45,12 @@ def list_files(root: Path) -> Iterator[tuple[Path, bool]]:
                 yield path, path.is_symlink()
 
 
-def match_files(root: Path, patterns: Sequence[str], *, team: str = "", links: bool = False) -> Found:
+def match_files(root: Path, patterns: Sequence[str], *, team: str = "", trusted: bool = False) -> Found:
     """Assign the files below ``root`` to case ids.
 
     Two files of one id (also by letter case, Unicode form or `.nii` beside `.nii.gz`) refuse the
-    case; a symbolic link is refused unless ``links``; a file that no pattern knows is a warning.
+    case; a symbolic link is refused, and a file that no pattern knows is a warning. The organizer's own
+    folder is ``trusted``: links are followed, and other files (the images) may lie beside the references.
     """
     compiled = [re.compile(pattern) for pattern in patterns]
     by_key: dict[str, list[tuple[str, Path]]] = defaultdict(list)
@@ -67,7 +68,7 @@ def match_files(root: Path, patterns: Sequence[str], *, team: str = "", links: b
         by_key[case.casefold()].append((case, path))
         if found.groupdict().get("cohort"):
             cohorts[case] = found["cohort"]
-        if is_link and not links:
+        if is_link and not trusted:
             refused[case] = (
                 Problem(
                     "error",
@@ -96,7 +97,11 @@ def match_files(root: Path, patterns: Sequence[str], *, team: str = "", links: b
                     str(path),
                 ),
             )
-    problems += [_stray(path, team, files, patterns) for path in strays]
+    if trusted and strays:
+        message = f"{len(strays)} files beside the references are not read, such as {strays[0].name}"
+        problems.append(Problem("note", "SUB003", message, f"references are named like {patterns[0]}"))
+    else:
+        problems += [_stray(path, team, files, patterns) for path in strays]
     return Found(files, cohorts, refused, tuple(problems))
 
 
@@ -117,7 +122,7 @@ def find_references(challenge: Challenge, folder: Path) -> Found:
         raise ReferenceDataError(
             Problem("error", "SUB010", f"the reference folder {folder} does not exist", "check --references")
         )
-    found = match_files(folder, challenge.files.reference, links=True)
+    found = match_files(folder, challenge.files.reference, trusted=True)
     if found.refused:
         raise ReferenceDataError([problem for problems in found.refused.values() for problem in problems])
     if not found.files:

@@ -1,0 +1,71 @@
+"""Imports run one way: cli -> pipeline -> (challenge, cases, tasks, ranking, results) -> metrics, arrays."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+from conftest import ROOT
+
+# Who may import what of ours; modules that are not listed as keys import nothing of ours.
+ALLOWED = {
+    "errors": set(),
+    "surfel_table": set(),
+    "metrics.registry": {"metrics.detection", "metrics.overlap", "metrics.surface"},
+    "metrics.overlap": {"metrics.registry"},
+    "metrics.detection": {"metrics.registry"},
+    "metrics.surface": {"metrics.registry"},
+    "ranking.steps": set(),
+    "ranking.brats": {"ranking.steps"},
+    "model": {"errors"},
+    "images": {"errors"},
+    "lesions": set(),
+    "surfaces": {"lesions", "metrics.surface", "surfel_table"},
+    "challenge": {"metrics.registry"},
+    "config": {"challenge", "errors"},
+    "policy": {"challenge", "model"},
+    "resample": {"images"},
+    "cases": {"challenge", "errors", "model"},
+    "tables": {"errors"},
+    "metadata": {"challenge", "errors", "tables"},
+    "signature": {"challenge"},
+    "supervisor": set(),
+    "leaderboard": {"challenge", "errors", "metrics.registry", "ranking.brats", "tables"},
+    "results": {"challenge", "errors", "leaderboard", "model", "tables"},
+    "tasks.segmentation": {
+        *("challenge", "images", "lesions", "model", "policy", "surfaces"),
+        *("metrics.detection", "metrics.overlap", "metrics.registry", "metrics.surface"),
+    },
+    "scoring": {"challenge", "errors", "images", "model", "policy", "resample", "tasks"},
+    "pipeline": {
+        *("cases", "challenge", "errors", "leaderboard", "metadata", "model", "policy", "results"),
+        *("scoring", "signature", "supervisor", "tables"),
+    },
+    "joining": {"challenge", "errors", "pipeline", "results", "tables"},
+    "screen": {"errors", "leaderboard", "pipeline"},
+    "cli": {"config", "errors", "joining", "pipeline", "results", "screen", "supervisor"},
+    "__main__": {"cli"},
+}
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT / "bratseval").with_suffix("").parts)
+    for path in (ROOT / "bratseval").rglob("*.py")
+    if path.name != "__init__.py"
+)
+
+
+def imported(module: str) -> set[str]:
+    tree = ast.parse((ROOT / "bratseval" / (module.replace(".", "/") + ".py")).read_text())
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("bratseval"):
+            base = node.module.removeprefix("bratseval").lstrip(".")
+            whole = base in MODULES
+            found |= (
+                {base} if whole or base == "tasks" else {f"{base}.{a.name}".lstrip(".") for a in node.names}
+            )
+    return {name for name in found if name != "__version__"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_it_may(module: str) -> None:
+    assert imported(module) <= ALLOWED[module]
