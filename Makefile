@@ -9,7 +9,7 @@ RESULTS := results
 
 demo: $(INSTALLED)
 	$(BIN)/bratseval run brats2024-gli --submissions sample_data/brats-gli/submissions \
-	  --references sample_data/brats-gli/references --output $(RESULTS)/brats2023-gli --fail-on never
+	  --references sample_data/brats-gli/references --output $(RESULTS)/brats2024-gli --fail-on never
 	$(BIN)/bratseval run brats2026-met --submissions sample_data/brats-met/submissions \
 	  --references sample_data/brats-met/references --output $(RESULTS)/brats2026-met --fail-on never
 
