@@ -209,7 +209,7 @@ def info() -> None:
     from importlib.metadata import version
 
     from bratseval.config import bundled_folder, bundled_names
-    from bratseval.supervisor import allowed_cpus
+    from bratseval.cpus import allowed_cpus
 
     print(f"bratseval {__version__} on Python {platform.python_version()}, {platform.platform()}")
     print(f"allowed CPUs: {allowed_cpus()}")
@@ -299,12 +299,14 @@ def _options(
     seed: int | None = None,
 ) -> Options:
     """Check the options whose values typer does not check."""
+    from bratseval.cpus import allowed_cpus
     from bratseval.pipeline import Options
-    from bratseval.supervisor import allowed_cpus
 
     index, _, count = shard.partition("/")
     if not (index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count) <= 1000):
         raise typer.BadParameter(f"--shard {shard}: expected I/N with 1 <= I <= N <= 1000")
+    if memory is not None and memory < 0.5:
+        raise typer.BadParameter(f"--memory {memory:g}: a worker needs at least 0.5 GB")
     _one_of("--fail-on", fail_on, ("error", "warning", "never"))
     _one_of("--geometry", geometry, ("strict", "ignore", "resample", ""))
     return Options(

@@ -446,6 +446,8 @@ class _Source:
             data = self._tail or self._raw()
             try:
                 out: bytes = self._unpacker.decompress(data, count)
+            except MemoryError:  # ours or the worker's limit, not the file's fault
+                raise
             except Exception as error:  # zlib.error or isal's own: a stranger's bytes may raise either
                 message = f"the compressed data are damaged ({error})"
                 raise self.refusal("NII005", message, "write the file again") from None

@@ -8,31 +8,40 @@ and without a memory limit, and then given up. Generic: nothing here knows what 
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import multiprocessing
 import os
 import pickle
+import resource
 import signal
+import sys
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import inf
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Generic, Literal, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+Status = Literal["ok", "crashed", "timeout", "fault"]
 
-_ONE_THREAD = (
+START_UP_S = 300.0  # on top of an item's own time: a cold network disk may hold back a worker's imports
+GRACE_S = 2.0  # between the request to end and the kill
+ONE_THREAD = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )
-START_UP_S = 60.0  # a worker that has not imported its libraries by then counts as hanging
-GRACE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,49 +49,14 @@ class Outcome(Generic[R]):
     """What became of one item.
 
     status: ok; crashed (the worker died twice, or ran out of memory twice); timeout; fault (the
-    function raised: detail is the traceback).
+    function raised, or something could not be pickled: detail is the traceback).
     """
 
     index: int
     result: R | None
-    status: Literal["ok", "crashed", "timeout", "fault"]
+    status: Status
     detail: str
     seconds: float
-
-
-@dataclass(eq=False, slots=True)
-class _Worker:
-    process: Any
-    pipe: Connection
-    item: int | None = None
-    sent: float = 0.0
-    deadline: float = float("inf")
-    done: int = 0
-    ready: bool = False
-
-
-def allowed_cpus() -> int:
-    """CPUs this process may use: affinity, cgroup quota and Slurm's allocation, whichever is least."""
-    limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
-    quota = _cgroup_cpus()
-    if quota is not None:
-        limits.append(quota)
-    slurm = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE") or ""
-    if slurm.isdigit():
-        limits.append(int(slurm))
-    return max(1, min(limits))
-
-
-def _cgroup_cpus(root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Whole CPUs of the cgroup's quota, rounded up; None without a quota."""
-    with contextlib.suppress(OSError, ValueError):
-        granted, period_text = (root / "cpu.max").read_text().split()
-        return None if granted == "max" else -(-int(granted) // int(period_text))
-    with contextlib.suppress(OSError, ValueError):
-        quota = int((root / "cpu/cpu.cfs_quota_us").read_text())
-        period = int((root / "cpu/cpu.cfs_period_us").read_text())
-        return None if quota <= 0 else -(-quota // period)
-    return None
 
 
 def supervise(
@@ -97,189 +71,251 @@ def supervise(
     """Run a picklable function over items in ``jobs`` worker processes; yield outcomes as they come.
 
     Items start in the given order. ``timeout_s`` limits one item, ``memory_bytes`` the data segment
-    of one worker; exceeding either costs that item only.
+    of one worker; exceeding either costs that item only. Closing the iterator ends all workers.
+    Items should be small (paths, not images): sending a large one holds up the others.
     """
-    crew = _Crew(function, items, timeout_s, memory_bytes)
+    if jobs < 1:
+        raise ValueError(f"jobs is {jobs}, expected 1 or more")
+    crew: _Crew[T, R] = _Crew(pickle.dumps(function), items, timeout_s, memory_bytes, recycle_after)
     try:
-        yield from crew.work(min(jobs, len(items)), recycle_after)
+        yield from crew.work(deque(range(len(items))), jobs)
+        # Alone on the machine and without the memory limit: a second death is the item's own.
+        crew.memory_bytes, crew.last_try = None, True
+        for index in crew.again:
+            crew.stop()
+            yield from crew.work(deque([index]), 1)
     finally:
         crew.stop()
 
 
+@dataclass(eq=False, slots=True)
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    index: int | None = None  # of the item it works on
+    since: float = 0.0
+    deadline: float = inf
+    started: bool = False  # the function is imported
+    done: int = 0
+
+
 @dataclass(slots=True)
 class _Crew(Generic[T, R]):
-    function: Callable[[T], R]
+    function: bytes
     items: Sequence[T]
     timeout_s: float | None
     memory_bytes: int | None
+    recycle_after: int
+    last_try: bool = False
+    with_main: bool = False
+    again: list[int] = field(default_factory=list)  # items whose worker died
     workers: list[_Worker] = field(default_factory=list)
-    again: dict[int, str] = field(default_factory=dict)  # items whose worker died, and how
+    finished: deque[Outcome[R]] = field(default_factory=deque)
 
-    def work(self, jobs: int, recycle_after: int) -> Iterator[Outcome[R]]:
-        queue = deque(range(len(self.items)))
-        for _ in range(jobs):
-            self._start(self.memory_bytes)
-        while queue or any(worker.item is not None for worker in self.workers):
-            for worker in list(self.workers):
-                if worker.item is None and queue:
-                    if worker.done >= recycle_after or not worker.process.is_alive():
-                        self._end(worker)
-                        worker = self._start(self.memory_bytes)
-                    self._send(worker, queue.popleft())
-            yield from self._collect()
-            while len(self.workers) < min(jobs, len(queue)):
-                self._start(self.memory_bytes)
-        for index in sorted(self.again):
-            # Alone on the machine and without the memory limit: a second death is the item's own.
-            self.stop()
-            self._send(self._start(None), index)
-            while self.workers and self.workers[0].item is not None:
-                yield from self._collect(last_try=True)
+    def work(self, queue: deque[int], jobs: int) -> Iterator[Outcome[R]]:
+        while True:
+            # Hand out before yielding, so that no worker waits for the caller.
+            while queue and (len(self.workers) < jobs or self._idle()):
+                self._send(queue.popleft())
+            while self.finished:
+                yield self.finished.popleft()
+            busy = [worker for worker in self.workers if worker.index is not None]
+            if not busy:
+                return
+            soonest = min(worker.deadline for worker in busy)
+            patience = None if soonest == inf else max(0.0, soonest - time.monotonic())
+            wait([w.pipe for w in busy] + [w.process.sentinel for w in busy], patience)
+            for worker in busy:
+                self._look_after(worker, time.monotonic() - worker.since)
 
-    def _collect(self, last_try: bool = False) -> Iterator[Outcome[R]]:
-        """Wait for the next message, death or deadline, and turn it into outcomes."""
-        busy = [worker for worker in self.workers if worker.item is not None]
-        if not busy:
-            return
-        soonest = min(worker.deadline for worker in busy)
-        patience = None if soonest == float("inf") else max(0.0, soonest - time.monotonic())
-        ready = wait([worker.pipe for worker in busy], patience)
-        for worker in busy:
-            index = worker.item
-            assert index is not None
-            seconds = time.monotonic() - worker.sent
-            if worker.pipe in ready:
-                try:
-                    kind, body = pickle.loads(worker.pipe.recv_bytes())
-                except (EOFError, OSError, pickle.UnpicklingError):
-                    yield from self._died(worker, index, last_try, seconds)
-                    continue
-                if kind == "ready":
-                    worker.ready = True
-                    self._set_deadline(worker)
-                    continue
-                worker.item, worker.deadline = None, float("inf")
-                worker.done += 1
-                if kind == "memory":
-                    limit = f"{(self.memory_bytes or 0) / 1e9:.1f} GB" if not last_try else "the machine's"
-                    yield from self._retry(index, f"needed more than {limit} memory", last_try, seconds)
-                    if not last_try:
-                        self._end(worker)
-                elif kind == "ok":
-                    yield Outcome(index, body, "ok", "", seconds)
-                else:
-                    yield Outcome(index, None, "fault", body, seconds)
-            elif time.monotonic() >= worker.deadline:
+    def _look_after(self, worker: _Worker, seconds: float) -> None:
+        """Take the worker's message; else notice that it died; else that its time is up."""
+        alive = worker.process.is_alive()  # before poll: what a dead worker said is then all there
+        message = None
+        try:
+            message = worker.pipe.recv_bytes() if worker.pipe.poll() else None
+        except (EOFError, OSError):
+            alive = False
+        if message is not None:
+            self._hear(worker, message)
+        elif not alive:
+            worker.process.join(GRACE_S)  # its pipe closes a moment before its exit code is known
+            self._lost(worker, _cause_of_death(worker), seconds)
+        elif time.monotonic() >= worker.deadline:
+            limit = f"{self.timeout_s:g} s" if worker.started else f"{seconds:.0f} s while its worker started"
+            self._report(worker, None, "timeout", f"exceeded {limit}", seconds)
+            self._end(worker)
+
+    def _hear(self, worker: _Worker, message: bytes) -> None:
+        try:
+            kind, body, seconds = pickle.loads(message)
+        except Exception:  # a stranger's pickle may fail in any way
+            kind, body, seconds = "fault", traceback.format_exc(), time.monotonic() - worker.since
+        if kind == "started":
+            worker.started = True
+            self._set_clock(worker)
+        elif kind == "memory":
+            self._lost(worker, "needed more than the machine's memory", seconds)
+        else:
+            result, detail = (body, "") if kind == "ok" else (None, body)
+            self._report(worker, result, kind, detail, seconds)
+            if worker.done >= self.recycle_after:
                 self._end(worker)
-                yield Outcome(index, None, "timeout", f"exceeded {self.timeout_s:g} s", seconds)
 
-    def _died(self, worker: _Worker, index: int, last_try: bool, seconds: float) -> Iterator[Outcome[R]]:
-        worker.process.join(GRACE_S)
-        code = worker.process.exitcode
+    def _report(self, worker: _Worker, result: R | None, status: Status, detail: str, seconds: float) -> None:
+        assert worker.index is not None
+        self.finished.append(Outcome(worker.index, result, status, detail, seconds))
+        worker.index = None
+        worker.done += 1
+
+    def _lost(self, worker: _Worker, how: str, seconds: float) -> None:
+        assert worker.index is not None
+        if self.last_try:
+            self._report(worker, None, "crashed", how, seconds)
+        else:
+            self.again.append(worker.index)
         self._end(worker)
-        if code is not None and code < 0:
-            memory = " (out of memory?)" if code == -signal.SIGKILL else ""
-            how = f"killed by signal {-code}{memory}"
-        else:
-            how = f"ended with exit code {code}"
-        yield from self._retry(index, how, last_try, seconds)
 
-    def _retry(self, index: int, how: str, last_try: bool, seconds: float) -> Iterator[Outcome[R]]:
-        if last_try:
-            yield Outcome(index, None, "crashed", how, seconds)
-        else:
-            self.again[index] = how
+    def _idle(self) -> _Worker | None:
+        return next((worker for worker in self.workers if worker.index is None), None)
 
-    def _start(self, memory_bytes: int | None) -> _Worker:
+    def _start(self) -> _Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(
-            target=_serve, args=(theirs, self.function, memory_bytes, os.getpid()), daemon=True
-        )
-        with _one_thread_each():
+        process = context.Process(target=_serve, args=(theirs, self.memory_bytes), daemon=True)
+        with theirs, _launching(self.with_main):
             process.start()
-        theirs.close()
-        worker = _Worker(process, ours)
-        self.workers.append(worker)
+            worker = _Worker(process, ours)
+            self.workers.append(worker)
+        # By pipe, not as an argument: start() hangs when a child dies before it has read a large one.
+        with contextlib.suppress(OSError):
+            ours.send_bytes(self.function)
         return worker
 
-    def _send(self, worker: _Worker, index: int) -> None:
-        worker.item = index
-        self._set_deadline(worker)
-        # A worker that is already dead is noticed at the next wait.
-        with contextlib.suppress(OSError):
-            worker.pipe.send(self.items[index])
+    def _send(self, index: int) -> None:
+        """Give an item to an idle worker, or to a new one even while it starts."""
+        try:
+            item = pickle.dumps(self.items[index])
+        except Exception:
+            self.finished.append(Outcome(index, None, "fault", traceback.format_exc(), 0.0))
+            return
+        self.with_main = self.with_main or b"__main__" in self.function or b"__main__" in item
+        worker = self._idle() or self._start()
+        worker.index = index
+        self._set_clock(worker)
+        with contextlib.suppress(OSError):  # a worker that is dead is noticed at the next wait
+            worker.pipe.send_bytes(item)
 
-    def _set_deadline(self, worker: _Worker) -> None:
-        """The clock of an item starts when its worker is ready for it."""
-        worker.sent = time.monotonic()
+    def _set_clock(self, worker: _Worker) -> None:
+        worker.since = time.monotonic()
         if self.timeout_s is not None:
-            worker.deadline = worker.sent + (self.timeout_s if worker.ready else START_UP_S)
+            worker.deadline = worker.since + self.timeout_s + (0.0 if worker.started else START_UP_S)
 
     def _end(self, worker: _Worker) -> None:
-        worker.pipe.close()
-        worker.process.terminate()
+        worker.process.kill()
         worker.process.join(GRACE_S)
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
+        worker.pipe.close()
         self.workers.remove(worker)
 
     def stop(self) -> None:
-        """End all workers at once."""
+        """End all workers, within some seconds whatever they do."""
         for worker in self.workers:
             worker.process.terminate()
-        for worker in list(self.workers):
-            self._end(worker)
+        deadline = time.monotonic() + GRACE_S
+        try:
+            for worker in self.workers:
+                worker.process.join(max(0.0, deadline - time.monotonic()))
+        finally:
+            for worker in list(self.workers):
+                self._end(worker)
+
+
+def _cause_of_death(worker: _Worker) -> str:
+    code = worker.process.exitcode
+    early = "" if worker.started else " while its worker started"
+    if code is None or code >= 0:
+        return f"ended with exit code {code}{early}"
+    return f"killed by signal {-code}{' (out of memory?)' if -code == signal.SIGKILL else ''}{early}"
 
 
 @contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Children started here find one thread in every numeric library's environment variable."""
-    before = {name: os.environ.get(name) for name in _ONE_THREAD}
-    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
+def _launching(with_main: bool) -> Iterator[None]:
+    """What a worker is born with: one thread in each numeric library, no Ctrl-C, no script of ours.
+
+    Without the parent's main module a worker starts sooner, and the caller's script needs no
+    ``if __name__ == "__main__"``; functions that are defined in that script do need both.
+    """
+    resource_tracker.ensure_running()  # here, as its start would unblock SIGINT further down
+    main = sys.modules["__main__"]
+    before = {name: os.environ[name] for name in ONE_THREAD if name in os.environ}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
+        os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+        if not with_main:
+            sys.modules["__main__"] = ModuleType("__main__")
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        sys.modules["__main__"] = main
+        for name in ONE_THREAD:
+            del os.environ[name]
+        os.environ.update(before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _serve(pipe: Connection, function: Callable[[Any], Any], memory_bytes: int | None, parent: int) -> None:
-    """Body of a worker: answer items until the pipe closes."""
+def _serve(pipe: Connection, memory_bytes: int | None) -> None:
+    """Body of a worker: import the function, then answer items until the parent closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    _die_with_parent(parent)
-    if memory_bytes is not None:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
-    with contextlib.suppress(OSError):
-        pipe.send_bytes(pickle.dumps(("ready", None)))
-    while True:
-        try:
-            item = pipe.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            message = pickle.dumps(("ok", function(item)), pickle.HIGHEST_PROTOCOL)
-        except MemoryError:
-            message = pickle.dumps(("memory", ""))
-        except Exception:
-            message = pickle.dumps(("fault", traceback.format_exc()))
-        try:
-            pipe.send_bytes(message)
-        except OSError:
-            return
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    _end_with_parent()
+    # Where memory ends, the kernel shall choose a worker and not the parent.
+    with contextlib.suppress(OSError, ValueError):
+        score = Path("/proc/self/oom_score_adj")
+        score.write_text(str(min(1000, int(score.read_text()) + 200)))
+    with contextlib.suppress(EOFError, OSError):
+        load = functools.cache(functools.partial(pickle.loads, pipe.recv_bytes()))
+        with contextlib.suppress(Exception):  # comes again as the fault of each item
+            load()
+        if memory_bytes is not None:
+            with contextlib.suppress(ValueError):  # a lower limit holds already
+                hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+                resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, hard))
+        pipe.send_bytes(pickle.dumps(("started", None, 0.0)))
+        while True:
+            pipe.send_bytes(_answer(load, pipe.recv_bytes()))
 
 
-def _die_with_parent(parent: int) -> None:
-    """Ask Linux to end this worker when the parent dies, even by SIGKILL."""
-    with contextlib.suppress(Exception):
+def _answer(load: Callable[[], Callable[[Any], Any]], item: bytes) -> bytes:
+    start = time.perf_counter()
+    try:
+        result = load()(pickle.loads(item))
+        return pickle.dumps(("ok", result, time.perf_counter() - start), pickle.HIGHEST_PROTOCOL)
+    except BaseException as error:
+        seconds = time.perf_counter() - start
+        if _lacks_memory(error):
+            return pickle.dumps(("memory", None, seconds))
+        return pickle.dumps(("fault", traceback.format_exc(), seconds))
+
+
+def _lacks_memory(error: BaseException | None) -> bool:
+    """Whether memory ran out here or in a cause of this error."""
+    while error is not None:
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _end_with_parent() -> None:
+    """End this worker when the parent dies, even by SIGKILL and in the middle of an item."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    try:
         import ctypes
 
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, Linux
+    except (ImportError, OSError, AttributeError):
+        import threading
+
+        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+    if os.getppid() != parent.pid:
         os._exit(1)

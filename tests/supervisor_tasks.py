@@ -5,12 +5,27 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
+import threading
 import time
 from pathlib import Path
+
+THREADS_AT_IMPORT = {name: value for name, value in os.environ.items() if name.endswith("_THREADS")}
+
+
+class Unloadable:
+    """Pickles well and cannot be read back."""
+
+    def __reduce__(self) -> tuple[type[int], tuple[str]]:
+        return int, ("not a number",)
 
 
 def square(number: int) -> int:
     return number * number
+
+
+def same(item: object) -> object:
+    return item
 
 
 def note(folder: str, name: str) -> int:
@@ -20,7 +35,7 @@ def note(folder: str, name: str) -> int:
     return len((Path(folder) / name).read_text())
 
 
-def fragile(item: tuple[str, str]) -> str:
+def fragile(item: tuple[str, str]) -> object:
     """Do what the item says: die, hang, raise, or return its word."""
     folder, word = item
     tries = note(folder, word)
@@ -30,27 +45,53 @@ def fragile(item: tuple[str, str]) -> str:
         os.kill(os.getpid(), signal.SIGKILL)
     elif word == "segfault":
         ctypes.string_at(0)
+    elif word == "die-answering":
+        threading.Timer(0.5, os._exit, [3]).start()
+        return bytes(1 << 24)
     elif word == "hang":
         time.sleep(60)
     elif word == "raise":
         raise ValueError("on purpose")
+    elif word == "sys.exit":
+        sys.exit("leaving")
     elif word == "unpicklable":
-        return lambda: None  # type: ignore[return-value]
+        return lambda: None
+    elif word == "unloadable":
+        return Unloadable()
     elif word == "memory":
-        return str(len(bytearray(1 << 29)))
+        return len(bytearray(1 << 29))
+    elif word == "endless-memory":
+        bytearray(1 << 62)
+    elif word == "hidden-memory":
+        try:
+            bytearray(1 << 62)
+        except MemoryError:
+            raise ValueError("cannot read") from None
     return word
 
 
-def threads(_: int) -> dict[str, str | None]:
-    names = (
-        "OMP_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
-    )
-    return {name: os.environ.get(name) for name in names}
-
-
-def pid(_: int) -> int:
+def others_finished(item: tuple[str, str]) -> int:
+    """Kill the worker at the first try; at the second, count the other items that have ended."""
+    folder, word = item
+    if word == "deadly":
+        if note(folder, "tries") == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return len(list(Path(folder).glob("ended-*")))
     time.sleep(0.2)
+    return note(folder, f"ended-{word}")
+
+
+def threads(_: int) -> tuple[dict[str, str], dict[str, str]]:
+    return THREADS_AT_IMPORT, dict(os.environ)
+
+
+def pid(seconds: float) -> int:
+    time.sleep(seconds)
     return os.getpid()
+
+
+def note_pid_and_hang(folder: str) -> None:
+    """Ignore what can be ignored, so that only a kill ends it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    (Path(folder) / f"{os.getpid()}.pid").touch()
+    time.sleep(60)

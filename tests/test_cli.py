@@ -170,13 +170,13 @@ def test_results_of_another_configuration_are_not_overwritten(
     assert bratseval(*arguments, "--overwrite").returncode == 0
 
 
-def test_a_memory_limit_costs_at_most_a_second_try(
+def test_a_memory_limit_that_no_worker_could_keep_is_refused(
     challenge_folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """No worker can even start within 100 kB; every case is tried again, alone and without the limit."""
-    done = run(challenge_folders, tmp_path / "out", "--memory", "0.0001")
-    assert done.returncode == 0, done.stderr
-    assert {row["status"] for row in table(tmp_path / "out" / "scores.csv")} == {"ok"}
+    done = run(challenge_folders, tmp_path / "out", "--memory", "0.1")
+    assert done.returncode == 2
+    assert "at least 0.5 GB" in done.stderr
+    assert run(challenge_folders, tmp_path / "out", "--memory", "0.5").returncode == 0
 
 
 def test_a_case_over_its_time_limit_is_named_and_nothing_is_ranked(

@@ -30,6 +30,7 @@ ALLOWED = {
     "metadata": {"challenge", "errors", "tables"},
     "signature": {"challenge"},
     "supervisor": set(),
+    "cpus": set(),
     "leaderboard": {"challenge", "errors", "metrics.registry", "ranking.brats", "tables"},
     "results": {"challenge", "errors", "leaderboard", "model", "tables"},
     "tasks.segmentation": {
@@ -43,7 +44,7 @@ ALLOWED = {
     },
     "joining": {"challenge", "errors", "pipeline", "results", "tables"},
     "screen": {"errors", "leaderboard", "pipeline"},
-    "cli": {"config", "errors", "joining", "pipeline", "results", "screen", "supervisor"},
+    "cli": {"config", "errors", "joining", "pipeline", "results", "screen", "cpus"},
     "__main__": {"cli"},
 }
 MODULES = sorted(
