@@ -19,6 +19,7 @@ from bratseval.errors import InputError, Problem
 from bratseval.images import Grid, LabelImage, geometry_problems, read_labels
 from bratseval.model import Case, CaseResult, InputFile, Score
 from bratseval.policy import by_rule, unscored_case
+from bratseval.regions import Prepared, prepare
 from bratseval.resample import resample_nearest
 from bratseval.tasks import segmentation
 
@@ -58,7 +59,7 @@ def score_case(rules: Rules, case: Case) -> CaseResult:
         image = _read(case.prediction, challenge)
         problems += [replace(note, team=case.team, case=case.case) for note in image.notes]
         problems += _unknown_labels(image, case, challenge)
-        prediction = segmentation.prepare(
+        prediction = prepare(
             _check_geometry(rules, challenge, case, grid, image, problems), challenge, "prediction"
         )
     except InputError as error:
@@ -90,13 +91,11 @@ def _result(
 
 
 @lru_cache(maxsize=2)
-def _reference(
-    path: Path, challenge: Challenge
-) -> tuple[segmentation.Prepared, InputFile, tuple[Problem, ...]]:
+def _reference(path: Path, challenge: Challenge) -> tuple[Prepared, InputFile, tuple[Problem, ...]]:
     """The prepared reference, kept for the next team: cases are handed out case by case."""
     image = _read(path, challenge)
     file = _digest("reference", path)
-    return segmentation.prepare(image, challenge, "reference"), file, image.notes
+    return prepare(image, challenge, "reference"), file, image.notes
 
 
 def _read(path: Path, challenge: Challenge) -> LabelImage:

@@ -33,11 +33,12 @@ ALLOWED = {
     "cpus": set(),
     "leaderboard": {"challenge", "errors", "metrics.registry", "ranking.brats", "tables"},
     "results": {"challenge", "errors", "leaderboard", "model", "tables"},
-    "tasks.segmentation": {
-        *("challenge", "images", "lesions", "model", "policy", "surfaces"),
+    "regions": {
+        *("challenge", "images", "lesions", "surfaces"),
         *("metrics.detection", "metrics.overlap", "metrics.registry", "metrics.surface"),
     },
-    "scoring": {"challenge", "errors", "images", "model", "policy", "resample", "tasks"},
+    "tasks.segmentation": {"challenge", "metrics.registry", "model", "policy", "regions"},
+    "scoring": {"challenge", "errors", "images", "model", "policy", "regions", "resample", "tasks"},
     "pipeline": {
         *("cases", "challenge", "errors", "leaderboard", "metadata", "model", "policy", "results"),
         *("scoring", "signature", "supervisor", "tables"),

@@ -16,6 +16,7 @@ from conftest import SHARED
 from bratseval.challenge import Challenge
 from bratseval.config import load_challenge
 from bratseval.images import LabelImage, read_labels
+from bratseval.regions import prepare
 from bratseval.tasks import segmentation
 
 TOLERANCE = 1e-6
@@ -81,8 +82,8 @@ def scores(challenge: Challenge, pair: tuple[LabelImage, LabelImage]) -> dict[tu
     table[list(challenge.labels.values())] = list(challenge.labels.values())
     reference, prediction = (replace(image, labels=table[image.labels]) for image in pair)
     rows, _ = segmentation.score_case(
-        segmentation.prepare(reference, challenge, "reference"),
-        segmentation.prepare(prediction, challenge, "prediction"),
+        prepare(reference, challenge, "reference"),
+        prepare(prediction, challenge, "prediction"),
         challenge,
     )
     return {(row.region, row.metric): math.nan if row.value is None else row.value for row in rows}

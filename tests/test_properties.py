@@ -15,6 +15,7 @@ from scipy import ndimage
 from bratseval.challenge import Challenge
 from bratseval.config import bundled_names, load_challenge
 from bratseval.images import Grid, LabelImage
+from bratseval.regions import prepare
 from bratseval.tasks import segmentation
 
 SHAPE = (30, 26, 20)
@@ -50,8 +51,8 @@ def engine(
     reference: np.ndarray, prediction: np.ndarray, spacing: tuple[float, float, float], challenge: Challenge
 ) -> dict[str, dict[str, float]]:
     scores, _ = segmentation.score_case(
-        segmentation.prepare(image(reference, spacing), challenge, "reference"),
-        segmentation.prepare(image(prediction, spacing), challenge, "prediction"),
+        prepare(image(reference, spacing), challenge, "reference"),
+        prepare(image(prediction, spacing), challenge, "prediction"),
         challenge,
     )
     table: dict[str, dict[str, float]] = {}

@@ -1,0 +1,265 @@
+"""One region of one case: lesions of both sides, their matches, and everything metrics read.
+
+The reference is prepared once (`prepare`) and serves every team. The lesions of both sides meet in
+one contingency table; from it and from the boundary distances come all records. What is measured
+here depends on the challenge's rules, what it is worth is decided in `tasks.segmentation`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bratseval.challenge import Challenge, LesionRules, MetricSpec, Side
+from bratseval.images import Grid, LabelImage
+from bratseval.lesions import (
+    Contingency,
+    Lesions,
+    find_lesions,
+    join_across_tissues,
+    match_by_contact,
+    match_one_to_one,
+    remove_small,
+    tabulate,
+)
+from bratseval.metrics.detection import Detection
+from bratseval.metrics.overlap import Overlap
+from bratseval.metrics.registry import Level
+from bratseval.metrics.surface import Distances
+from bratseval.surfaces import (
+    Boundary,
+    Definition,
+    Nearest,
+    Spacing,
+    find_boundary,
+    image_distances,
+    lesion_distances,
+    measure,
+)
+
+
+@dataclass
+class Prepared:
+    """One side of a case: its lesions by region, and their boundaries as they are asked for.
+
+    whole holds what whole-image metrics see: the mask before small predictions are deleted.
+    """
+
+    grid: Grid
+    regions: dict[str, Lesions]
+    whole: dict[str, Lesions]
+    _boundaries: dict[tuple[int, Definition], Boundary] = field(default_factory=dict)
+
+    def boundary(self, lesions: Lesions, definition: Definition) -> Boundary:
+        """Boundary of a region's lesions, computed at the first call."""
+        key = (id(lesions), definition)
+        if key not in self._boundaries:
+            self._boundaries[key] = find_boundary(lesions, definition)
+        return self._boundaries[key]
+
+
+def prepare(image: LabelImage, challenge: Challenge, side: Side) -> Prepared:
+    """Split a label image into the lesions of every region, by the challenge's rules."""
+    crop = np.ascontiguousarray(image.labels)
+    voxel_mm3 = math.prod(image.grid.spacing_mm)
+    found: dict[str, Lesions] = {}
+    whole: dict[str, Lesions] = {}
+    for name, region in challenge.regions.items():
+        rules = challenge.rules(name)
+        values = [challenge.labels[label] for label in region.labels]
+        mask, corner = _crop(np.logical_or.reduce([crop == value for value in values]), image.offset)
+        lesions = find_lesions(
+            mask,
+            corner,
+            image.grid.shape,
+            connectivity=rules.connectivity,
+            dilation_voxels=rules.dilation_voxels,
+            merge=side in rules.merge,
+            zone=side == "reference" and rules.matching == "contact",
+        )
+        whole[name] = lesions
+        if side == "prediction" and rules.min_prediction:
+            unit = voxel_mm3 if rules.min_prediction_unit == "mm3" else 1.0
+            lesions = remove_small(lesions, rules.min_prediction / unit)
+        found[name] = lesions
+    partners = {name: region.join_by for name, region in challenge.regions.items() if region.join_by}
+    joined = join_across_tissues(found, partners, challenge.lesions.joining_pairs)
+    return Prepared(image.grid, joined, joined if challenge.full_image == "lesion_numbers" else whole)
+
+
+def _crop(mask: np.ndarray, offset: tuple[int, int, int]) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Bounding box of a mask and its place on the grid; an empty box for an empty mask."""
+    # Two passes over the volume, not three: y and z are read off the shadow.
+    shadow = np.asarray(mask.any(axis=0))
+    used = [np.flatnonzero(line) for line in (mask.any(axis=(1, 2)), shadow.any(axis=1), shadow.any(axis=0))]
+    window = tuple(slice(int(line[0]), int(line[-1]) + 1) if line.size else slice(0, 0) for line in used)
+    corner = (
+        offset[0] + window[0].start,
+        offset[1] + window[1].start,
+        offset[2] + window[2].start,
+    )
+    return mask[window], corner
+
+
+@dataclass(frozen=True, slots=True)
+class LesionMatch:
+    """One reference lesion: its size and that of its matched predicted lesions, in voxels."""
+
+    number: int
+    voxels: int
+    partners: np.ndarray
+    partner_voxels: int
+    shared_voxels: int
+
+    @property
+    def dice(self) -> float:
+        """Dice of the lesion and its matches."""
+        return 2 * self.shared_voxels / (self.voxels + self.partner_voxels)
+
+
+class RegionPair:
+    """Reference and prediction of one region, measured once and read by every metric."""
+
+    def __init__(self, reference: Prepared, prediction: Prepared, region: str, challenge: Challenge) -> None:
+        self.reference, self.prediction = reference, prediction
+        self.region, self.challenge = region, challenge
+        self.rules: LesionRules = challenge.rules(region)
+        # Spacing comes from the prediction's header in the official code; geometry checks have
+        # already made sure that it is the reference's.
+        self.grid = prediction.grid
+        self.voxel_mm3 = math.prod(self.grid.spacing_mm)
+        self.reference_lesions = reference.regions[region]
+        self.prediction_lesions = prediction.regions[region]
+        self.contingency: Contingency = tabulate(self.reference_lesions, self.prediction_lesions)
+        self.reference_whole, self.prediction_whole = reference.whole[region], prediction.whole[region]
+        same = self.prediction_whole is self.prediction_lesions
+        self.image_contingency = (
+            self.contingency if same else tabulate(self.reference_whole, self.prediction_whole)
+        )
+        self._nearest: dict[tuple[int, int, Spacing], tuple[Nearest, Nearest]] = {}
+        self._by_lesion: dict[tuple[Definition, Spacing], dict[int, Distances]] = {}
+        self._match()
+
+    def _match(self) -> None:
+        if self.rules.matching == "contact":
+            self.matches = match_by_contact(self.contingency)
+        else:
+            self.matches = match_one_to_one(
+                self.contingency, self.reference_lesions, self.prediction_lesions, self.rules.minimum_dice
+            )
+        self.lesions = []
+        for number in self.reference_lesions.numbers:
+            partners = np.flatnonzero(self.matches[number])
+            self.lesions.append(
+                LesionMatch(
+                    int(number),
+                    int(self.reference_lesions.sizes[number]),
+                    partners,
+                    int(self.prediction_lesions.sizes[partners].sum()),
+                    int(self.contingency.overlap[number, partners].sum()),
+                )
+            )
+        predicted = self.prediction_lesions.numbers
+        self.spurious = predicted[~self.matches[:, predicted].any(axis=0)]
+        limit = self.rules.min_reference_mm3
+        self.counted = [lesion for lesion in self.lesions if lesion.voxels * self.voxel_mm3 > limit]
+
+    @property
+    def status(self) -> str:
+        """Which side is empty, in the words of the contract."""
+        has_reference = bool(self.reference_lesions.numbers.size)
+        has_prediction = bool(self.prediction_lesions.numbers.size)
+        if has_reference and has_prediction:
+            return "ok"
+        if has_reference:
+            return "empty_prediction"
+        return "empty_reference" if has_prediction else "empty_both"
+
+    def image_overlap(self) -> Overlap:
+        """Voxel counts of the whole masks on the whole grid."""
+        both = int(self.image_contingency.overlap[1:, 1:].sum())
+        reference = int(self.reference_whole.sizes.sum())
+        prediction = int(self.prediction_whole.sizes.sum())
+        neither = math.prod(self.grid.shape) - reference - prediction + both
+        return Overlap(both, prediction - both, reference - both, neither, self.voxel_mm3)
+
+    def image_agreement(self) -> Overlap:
+        """Voxel counts for sensitivity and specificity; see Challenge.full_image for the slip."""
+        if self.challenge.full_image == "mask":
+            return self.image_overlap()
+        reference, prediction = self.reference_lesions.sizes, self.prediction_lesions.sizes
+        first_reference = int(reference[1]) if reference.size > 1 else 0
+        first_prediction = int(prediction[1]) if prediction.size > 1 else 0
+        both = int(self.contingency.overlap[1, 1]) if first_reference and first_prediction else 0
+        sums = [int(sizes @ np.arange(sizes.size)) for sizes in (reference, prediction)]
+        neither = math.prod(self.grid.shape) - first_reference - first_prediction + both
+        return Overlap(both, sums[1] - both, sums[0] - both, neither, self.voxel_mm3)
+
+    def _spacing(self, spec: MetricSpec) -> Spacing:
+        if spec.spacing == "voxels":
+            return (1.0, 1.0, 1.0)
+        spacing = self.grid.spacing_mm
+        return spacing if spec.spacing == "mm" else (spacing[2], spacing[1], spacing[0])
+
+    def _measured(
+        self, reference: Lesions, prediction: Lesions, definition: Definition, spacing: Spacing
+    ) -> tuple[Boundary, Boundary, tuple[Nearest, Nearest]]:
+        """Boundaries of both sides and the distances between them, once per definition and spacing."""
+        boundaries = (
+            self.reference.boundary(reference, definition),
+            self.prediction.boundary(prediction, definition),
+        )
+        key = (id(boundaries[0]), id(boundaries[1]), spacing)
+        if key not in self._nearest:
+            self._nearest[key] = measure(*boundaries, spacing)
+        return *boundaries, self._nearest[key]
+
+    def image_distances(self, spec: MetricSpec) -> Distances:
+        """Distances between the boundaries of the whole masks."""
+        definition: Definition = spec.surface
+        if definition == "surfel" and self.challenge.full_image == "lesion_numbers":
+            definition = "numbered_surfel"
+        spacing = self._spacing(spec)
+        measured = self._measured(self.reference_whole, self.prediction_whole, definition, spacing)
+        return image_distances(*measured, spacing)
+
+    def lesion_distances(self, spec: MetricSpec) -> dict[int, Distances]:
+        """Distances of every matched reference lesion, by lesion number."""
+        definition: Definition = spec.surface
+        spacing = self._spacing(spec)
+        key = (definition, spacing)
+        if key not in self._by_lesion:
+            measured = self._measured(self.reference_lesions, self.prediction_lesions, definition, spacing)
+            self._by_lesion[key] = lesion_distances(*measured, self.matches, spacing)
+        return self._by_lesion[key]
+
+    def lesion_overlap(self, lesion: LesionMatch) -> Overlap:
+        """Voxel counts of one reference lesion and the union of its matches."""
+        both = lesion.shared_voxels
+        only_prediction, only_reference = lesion.partner_voxels - both, lesion.voxels - both
+        neither = math.prod(self.grid.shape) - both - only_prediction - only_reference
+        return Overlap(both, only_prediction, only_reference, neither, self.voxel_mm3)
+
+    def of_size(self, level: Level) -> list[LesionMatch]:
+        """Reference lesions of one size class, large or small."""
+        limit = self.rules.large_mm3 or 0.0
+        return [
+            lesion
+            for lesion in self.lesions
+            if (lesion.voxels * self.voxel_mm3 >= limit) == (level == "large")
+        ]
+
+    def detection(self, level: Level) -> Detection | None:
+        """Counts over the counted lesions, or over one size class (None if it has no lesion)."""
+        if level == "lesion":
+            lesions, least_dice = self.counted, -1.0
+        else:
+            lesions, least_dice = self.of_size(level), self.rules.detection_dice
+            if not lesions:
+                return None
+        found = [lesion for lesion in lesions if lesion.partners.size and lesion.dice >= least_dice]
+        return Detection(
+            len(found), self.spurious.size, len(lesions) - len(found), sum(lesion.dice for lesion in found)
+        )
