@@ -212,6 +212,8 @@ def test_empty_masks_follow_the_rule_and_say_so(tmp_path: Path) -> None:
             assert [row["value"] for row in found] == [dice, hd95], (name, case)
             status = ("empty_prediction", "empty_reference", "empty_both")[case - 1]
             assert {row["status"] for row in found} == {status}
+            assert {row["measured"] for row in found} == {""}  # by rule: nothing was measured
+            assert all(row["reason"] for row in found)
 
 
 def test_a_broken_reference_is_the_organizers_to_repair(

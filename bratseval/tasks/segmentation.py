@@ -38,7 +38,8 @@ def score_case(
                 scores.append(_lesion_mean(pair, column, spec, by_lesion[column]))
             else:
                 scores.append(_score(pair, column, spec, _image_value(pair, spec, entry)))
-        rows += _lesion_rows(pair, by_lesion)
+        if by_lesion:
+            rows += _lesion_rows(pair, by_lesion)
     return scores, rows
 
 
@@ -72,10 +73,9 @@ def _lesion_mean(pair: RegionPair, column: str, spec: MetricSpec, values: dict[i
     count = len(averaged) + spurious
     if not count:
         missed = pair.rules.average_over == "matched" and pair.status != "empty_both"
-        value, reason = (
-            (penalty, "no matched lesion") if missed else (spec.empty_both, "no lesion to average")
-        )
-        return _ruled(pair, column, value, reason)
+        if missed:
+            return _ruled(pair, column, penalty, "no matched lesion")
+        return _ruled(pair, column, spec.empty_both, "no lesion to average")
     if penalty is None and (spurious or any(lesion.number not in values for lesion in averaged)):
         return _left_out(pair, column, "a lesion failed and the metric has no penalty")
     failed = 0.0 if penalty is None else penalty
@@ -123,9 +123,10 @@ def _left_out(pair: RegionPair, column: str, reason: str) -> Score:
 
 
 def _lesion_rows(pair: RegionPair, by_lesion: dict[str, dict[int, float]]) -> list[LesionRow]:
-    """A row for every reference lesion and every spurious predicted one; the first column of a kind counts."""
+    """A row for every reference lesion and every spurious predicted one."""
     values: dict[str, dict[int, float]] = {}
     for column, found in by_lesion.items():
+        # Of several columns of one kind (two tolerances) the first is shown.
         values.setdefault(pair.challenge.metrics[column].metric, found)
     counted = {lesion.number for lesion in pair.counted}
     rows = [
