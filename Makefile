@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RESULTS := results
 
-.PHONY: demo test check bench sample-data clean
+.PHONY: demo test check bench schema sample-data clean
 
 demo: $(INSTALLED)
 	$(BIN)/bratseval run brats2024-gli --submissions sample_data/brats-gli/submissions \
@@ -24,6 +24,9 @@ check: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python scripts/bench.py
+
+schema: $(INSTALLED)
+	$(BIN)/bratseval challenges schema > configs/challenge.schema.json
 
 sample-data: $(INSTALLED)
 	$(BIN)/python scripts/make_sample_data.py

@@ -25,6 +25,8 @@ Value = Annotated[float, Field(allow_inf_nan=False)]
 Penalty = Value | Literal["grid_diagonal"]
 Side = Literal["reference", "prediction"]
 
+_FOR_SIGNIFICANCE = "For tests between teams and for stability, which this version does not compute yet."
+
 
 class Model(BaseModel):
     """Frozen, and strict about unknown keys."""
@@ -196,11 +198,11 @@ class Ranking(Model):
         "(the row is left out, with a warning that counts the cases).",
     )
     aggregate: Literal["mean"] = "mean"
-    alpha: float = Field(0.05, gt=0, lt=1)
-    adjust: Literal["none", "holm", "fdr"] = "holm"
-    permutations: int = Field(100_000, ge=0)
-    bootstrap: int = Field(1000, ge=0)
-    seed: int = 1
+    alpha: float = Field(0.05, gt=0, lt=1, description=_FOR_SIGNIFICANCE)
+    adjust: Literal["none", "holm", "fdr"] = Field("holm", description=_FOR_SIGNIFICANCE)
+    permutations: int = Field(100_000, ge=0, description=_FOR_SIGNIFICANCE)
+    bootstrap: int = Field(1000, ge=0, description=_FOR_SIGNIFICANCE)
+    seed: int = Field(1, description=_FOR_SIGNIFICANCE)
 
 
 class Challenge(Model):

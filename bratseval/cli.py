@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,6 +58,10 @@ Geometry = Annotated[
 ]
 Timeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="Time limit of one case.")]
 Memory = Annotated[float | None, typer.Option(metavar="GB", help="Memory limit of one worker.")]
+AllowIncomplete = Annotated[
+    bool,
+    typer.Option("--allow-incomplete", help="Rank although cases crashed; they take the penalty."),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of random draws; default: the YAML's.")]
 Format = Annotated[
     str, typer.Option("--format", metavar="text|json", help="json prints one document to stdout.")
@@ -98,6 +103,7 @@ def run(
     timeout: Timeout = None,
     memory: Memory = None,
     seed: Seed = None,
+    allow_incomplete: AllowIncomplete = False,
     format: Format = "text",
     quiet: Quiet = False,
     verbose: Verbose = 0,
@@ -109,6 +115,7 @@ def run(
         from bratseval.config import load_rulebook
 
         options = _options(jobs, shard, overwrite, metadata, fail_on, geometry, timeout, memory, seed)
+        options = replace(options, allow_incomplete=allow_incomplete)
         rulebook = load_rulebook(challenge)
         with screen.progress() as progress:
             ended = pipeline.run(rulebook, submissions, references, output, options, progress)
@@ -141,8 +148,6 @@ def evaluate(
 ) -> None:
     """Score one team's folder; writes the same tables without those that compare teams."""
     with _screen(format, quiet, verbose, no_color) as screen:
-        from dataclasses import replace
-
         from bratseval import pipeline
         from bratseval.config import load_rulebook
 
@@ -162,6 +167,7 @@ def merge(
     challenge: Annotated[str, typer.Option(help="Challenge; default: the one in the first folder.")] = "",
     overwrite: Overwrite = False,
     fail_on: FailOn = "error",
+    allow_incomplete: AllowIncomplete = False,
     format: Format = "text",
     quiet: Quiet = False,
     verbose: Verbose = 0,
@@ -174,7 +180,7 @@ def merge(
         from bratseval.results import read_run
 
         rulebook = load_rulebook(challenge or read_run(results[0])["challenge"])
-        options = _options(1, "1/1", overwrite, None, fail_on)
+        options = replace(_options(1, "1/1", overwrite, None, fail_on), allow_incomplete=allow_incomplete)
         screen.ended(joining.merge(rulebook, results, output, options), output)
 
 
@@ -187,6 +193,7 @@ def rank(
     output: Output,
     overwrite: Overwrite = False,
     fail_on: FailOn = "error",
+    allow_incomplete: AllowIncomplete = False,
     format: Format = "text",
     quiet: Quiet = False,
     verbose: Verbose = 0,
@@ -198,7 +205,7 @@ def rank(
         from bratseval.config import load_rulebook
 
         rulebook = load_rulebook(challenge)
-        options = _options(1, "1/1", overwrite, None, fail_on)
+        options = replace(_options(1, "1/1", overwrite, None, fail_on), allow_incomplete=allow_incomplete)
         screen.ended(joining.rank(rulebook, scores, output, options), output)
 
 

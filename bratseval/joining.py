@@ -65,7 +65,7 @@ def merge(rulebook: Rulebook, folders: Sequence[Path], output: Path, options: Op
         "institutions": sorted({name for r in records for name in r["institutions"]}),
     }
     rank = any(record["command"] in ("run", "merge") for record in records) or len(expected) > 1
-    return finish(rulebook, joined, record, output, options.fail_on, started, rank=rank)
+    return finish(rulebook, joined, record, output, options, started, rank=rank)
 
 
 def _other_configuration(folder: Path, record: Mapping[str, Any], rulebook: Rulebook) -> Problem:
@@ -104,9 +104,7 @@ def rank(rulebook: Rulebook, sources: Sequence[Path], output: Path, options: Opt
         "expected": {team: sorted({row.case for row in rows}) for team in sorted({row.team for row in rows})},
         "institutions": sorted({row.institution for row in rows} - {""}),
     }
-    return finish(
-        rulebook, Results(rows, [], [], []), run_record, output, options.fail_on, started, rank=True
-    )
+    return finish(rulebook, Results(rows, [], [], []), run_record, output, options, started, rank=True)
 
 
 def absent_rows(rows: Sequence[ScoreRow]) -> list[ScoreRow]:

@@ -55,6 +55,7 @@ class Options:
     memory_bytes: int | None = None
     seed: int | None = None
     institution: str = ""
+    allow_incomplete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ def _evaluate(
         "expected": {team: sorted({case.case for case in cases if case.team == team}) for team in teams},
         "institutions": sorted({case.institution for case in cases} - {""}),
     }
-    return finish(rulebook, tabled, record, output, options.fail_on, started, rank=command == "run")
+    return finish(rulebook, tabled, record, output, options, started, rank=command == "run")
 
 
 def plan(
@@ -226,7 +227,7 @@ def finish(
     results: Results,
     record: Mapping[str, Any],
     output: Path,
-    fail_on: str,
+    options: Options,
     started: float,
     *,
     rank: bool,
@@ -250,11 +251,11 @@ def finish(
         )
     complete = not absent and not unrun
     leaderboard = None
-    if rank and complete and shard[1] == 1 and results.scores:
+    if rank and (complete or options.allow_incomplete) and shard[1] == 1 and results.scores:
         leaderboard = rank_teams(results.scores, rulebook.challenge)
         problems += leaderboard.problems
     results = replace(results, problems=problems)
-    exit_code = _exit_code(problems, complete, fail_on)
+    exit_code = _exit_code(problems, complete, options.fail_on)
     cases = {(row.institution, row.case) for row in results.scores}
     run_record = {
         **record,

@@ -117,7 +117,7 @@ def write_folder(
 
 def write_atomically(path: Path, text: str) -> None:
     """Write beside the target, flush to disk, then rename. Raises OutputError with path and bytes."""
-    data = text.encode()
+    data = text.encode(errors="backslashreplace")  # names that are no Unicode, in run.json
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

@@ -199,6 +199,12 @@ def test_a_case_over_its_time_limit_is_named_and_nothing_is_ranked(
     late = {(row["team"], row["case"]) for row in rows if row["status"] == "timeout"}
     assert late == {("exact", "00002-000")}
     assert not (tmp_path / "out" / "leaderboard.csv").exists()
+    ranked = bratseval("rank", "brats2023-gli", tmp_path / "out", "-o", tmp_path / "ranked")
+    assert ranked.returncode == 4
+    assert not (tmp_path / "ranked" / "leaderboard.csv").exists()
+    bratseval("rank", "brats2023-gli", tmp_path / "out", "-o", tmp_path / "ranked", "--allow-incomplete")
+    missing = {row["team"]: row["missing_cases"] for row in table(tmp_path / "ranked" / "leaderboard.csv")}
+    assert missing == {"exact": "1", "shifted": "0"}
 
 
 def test_an_interrupted_run_says_so_and_leaves_nothing_half_written(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bratseval.config import bundled_names, editor_schema, load_challenge, load_rulebook
+from bratseval.config import bundled_folder, bundled_names, editor_schema, load_challenge, load_rulebook
 from bratseval.errors import UsageError
 
 # The bundled names of the contract that are segmentation challenges.
@@ -137,4 +137,11 @@ def test_the_digest_changes_with_a_score_and_not_with_a_comment(tmp_path: Path) 
 def test_the_editor_schema_knows_every_key() -> None:
     schema = editor_schema()
     assert {"extends", "lesions", "regions", "metrics", "ranking"} <= set(schema["properties"])
-    json.dumps(schema, allow_nan=False)
+    stored = json.loads((bundled_folder() / "challenge.schema.json").read_text())
+    assert stored == schema, "run `make schema`"
+
+
+@pytest.mark.parametrize("name", bundled_names())
+def test_bundled_files_name_the_schema_for_editors(name: str) -> None:
+    first = (bundled_folder() / f"{name}.yaml").read_text().splitlines()[0]
+    assert first == "# yaml-language-server: $schema=challenge.schema.json"
