@@ -3,8 +3,8 @@
 Whole volumes, one lesion at a time, full distance transforms. Independent of bratseval but for the
 surfel areas, which are data. Follows shared/spec/segmentation.md: sections 1-3 (`score_2023`), 4
 (`score_2024`), 5 (`score_2026`) and 6 (`score_captk`); names of results are those of bratseval.
-Volumes are integer labels (x, y, z). They may be cropped to the tumor plus a margin wider than two
-dilations: `grid_shape` is then the shape of the whole grid, which specificity and diagonals need.
+Volumes are integer labels (x, y, z). They may be cropped to the tumor plus a margin wider than the
+dilation: `grid_shape` is then the shape of the whole grid, which specificity and diagonals need.
 """
 
 from __future__ import annotations
@@ -42,6 +42,21 @@ class Rule(NamedTuple):
     scored: bool = True
 
 
+class Setting(NamedTuple):
+    """What all regions of a case share. `spurious_count`: false positives enter the lesion means."""
+
+    spacing: Spacing
+    penalty: float
+    grid_shape: Shape | None
+    tolerances: Mapping[str, float] = {}
+    spurious_count: bool = True
+
+
+def _rules(regions: Mapping[str, tuple[int, ...]], dilation: int, limit: float) -> dict[str, Rule]:
+    return {region: Rule(labels, dilation, limit) for region, labels in regions.items()}
+
+
+REGIONS_PED = {"WT": (1, 2, 3, 4), "TC": (1, 2, 3), "ET": (1,), "NETC": (2,), "CC": (3,), "ED": (4,)}
 MODULES = {
     "GLI": {
         "WT": Rule((1, 2, 3), 3, 20),
@@ -51,22 +66,12 @@ MODULES = {
         "ET": Rule((3,), 3, 10),
         "RC": Rule((4,), 5, 20),
     },
-    "SSA": {region: Rule(labels, 3, 50) for region, labels in REGIONS_2023.items()}
-    | {"NETC": Rule((1,), 3, 50, scored=False)},
-    "PED": {
-        "WT": Rule((1, 2, 3, 4), 5, 10),
-        "TC": Rule((1, 2, 3), 5, 10),
-        "ET": Rule((1,), 5, 10),
-        "NETC": Rule((2,), 5, 10),
-        "CC": Rule((3,), 5, 10),
-        "ED": Rule((4,), 5, 10),
-    },
-    "MET_2024": {region: Rule(labels, 1, 2) for region, labels in REGIONS_2023.items()}
-    | {"NETC": Rule((1,), 1, 2, scored=False)},
-    "MET_2025": {region: Rule(labels, 1, 2) for region, labels in REGIONS_2023.items()}
-    | {"RC": Rule((4,), 1, 2), "NETC": Rule((1,), 1, 2, scored=False)},
+    "SSA": _rules(REGIONS_2023, 3, 50) | {"NETC": Rule((1,), 3, 50, scored=False)},
+    "PED": _rules(REGIONS_PED, 5, 10),
+    "MET_2024": _rules(REGIONS_2023, 1, 2) | {"NETC": Rule((1,), 1, 2, scored=False)},
+    "MET_2025": _rules(REGIONS_2023 | {"RC": (4,)}, 1, 2) | {"NETC": Rule((1,), 1, 2, scored=False)},
     "MEN_RT": {"GTV": Rule((1,), 1, 50)},
-    "MEN": {region: Rule(labels, 1, 50) for region, labels in REGIONS_2023.items()},
+    "MEN": _rules(REGIONS_2023, 1, 50),
 }
 PENALTIES_2024 = {"GLI": 337.0, "SSA": 374.0, "PED": 374.0, "MET_2024": 374.0, "MEN": 374.0}  # else diagonal
 JOINED_BY = {
@@ -90,6 +95,8 @@ def surfel_hd95(reference: np.ndarray, prediction: np.ndarray, spacing: Spacing)
 
     Takes masks, or label maps as BraTS 2024-2025 do by mistake: the codes then overflow a byte.
     """
+    if not reference.any() or not prediction.any():
+        return math.inf
     codes = [
         ndimage.correlate(np.pad(volume.astype(np.int64), 1), CORNER_WEIGHTS, mode="constant", cval=0) % 256
         for volume in (reference, prediction)
@@ -117,12 +124,17 @@ def voxel_distances(
     return to_border[1][borders[0]], to_border[0][borders[1]]
 
 
-def medpy_nsd(reference: np.ndarray, prediction: np.ndarray, spacing: Spacing, tolerance: float) -> float:
-    """NSD of BraTS 2025: share of both borders within the tolerance, each border weighing one half."""
-    if not reference.any() or not prediction.any():
-        return 0.0 if reference.any() or prediction.any() else 1.0
+def medpy_nsd(
+    reference: np.ndarray, prediction: np.ndarray, spacing: Spacing, tolerances: Mapping[str, float]
+) -> Scores:
+    """NSD of BraTS 2025: share of both borders within each tolerance, each border weighing one half."""
+    if not tolerances or not reference.any() or not prediction.any():
+        return dict.fromkeys(tolerances, 0.0 if reference.any() or prediction.any() else 1.0)
     forward, backward = voxel_distances(reference, prediction, spacing)
-    return float((np.mean(forward <= tolerance) + np.mean(backward <= tolerance)) / (2 + 1e-8))
+    return {
+        name: float((np.mean(forward <= tolerance) + np.mean(backward <= tolerance)) / (2 + 1e-8))
+        for name, tolerance in tolerances.items()
+    }
 
 
 def finite(distance: float, penalty: float) -> float:
@@ -153,34 +165,20 @@ def score_2023(
     grid_shape: Shape | None = None,
 ) -> dict[str, Scores]:
     """BraTS 2023: reference lesions merged by dilation, predictions plain components."""
-    return {
-        region: _region_2023(
-            np.isin(reference, labels),
-            np.isin(prediction, labels),
-            spacing,
-            Rule(labels, dilation, threshold_mm3),
-            penalty,
-            {},
-            grid_shape,
-        )
-        for region, labels in REGIONS_2023.items()
-    }
+    rules = _rules(REGIONS_2023, dilation, threshold_mm3)
+    return _score_2023(reference, prediction, rules, Setting(spacing, penalty, grid_shape))
 
 
-def _region_2023(
-    reference: np.ndarray,
-    prediction: np.ndarray,
-    spacing: Spacing,
-    rule: Rule,
-    penalty: float,
-    tolerances: Mapping[str, float],
-    grid_shape: Shape | None,
-) -> Scores:
-    lesions = merged_lesions(reference, rule.dilation)
-    components, _ = ndimage.label(prediction, CUBE)
-    return _lesion_wise(
-        lesions, components, spacing, rule, penalty, tolerances, spurious_count=True
-    ) | _whole_image(reference, prediction, spacing, penalty, tolerances, grid_shape)
+def _score_2023(
+    reference: np.ndarray, prediction: np.ndarray, rules: Mapping[str, Rule], setting: Setting
+) -> dict[str, Scores]:
+    result = {}
+    for region, rule in rules.items():
+        masks = (np.isin(reference, rule.labels), np.isin(prediction, rule.labels))
+        lesions = merged_lesions(masks[0], rule.dilation)
+        components, _ = ndimage.label(masks[1], CUBE)
+        result[region] = _lesion_wise(lesions, components, rule, setting) | _whole_image(*masks, setting)
+    return result
 
 
 def score_2024(
@@ -193,39 +191,20 @@ def score_2024(
     """BraTS 2024 and 2025: one of MODULES. Both sides merged, small predictions gone, tissues joined."""
     rules = MODULES[module]
     penalty = PENALTIES_2024.get(module, diagonal(reference.shape, grid_shape))
+    setting = Setting(spacing, penalty, grid_shape, TOLERANCES_MM, spurious_count=module != "MEN_RT")
     if module == "MEN":
-        return {
-            region: _region_2023(
-                np.isin(reference, rule.labels),
-                np.isin(prediction, rule.labels),
-                spacing,
-                rule,
-                penalty,
-                TOLERANCES_MM,
-                grid_shape,
-            )
-            for region, rule in rules.items()
-        }
+        return _score_2023(reference, prediction, rules, setting)
     voxel = spacing[0] * spacing[1] * spacing[2] if module == "MEN_RT" else 1.0  # elsewhere mm^3 is forgotten
     references, predictions = {}, {}
     for region, rule in rules.items():
         references[region] = merged_lesions(np.isin(reference, rule.labels), rule.dilation)
-        predictions[region] = without_small(
-            merged_lesions(np.isin(prediction, rule.labels), rule.dilation), rule.limit / voxel
-        )
+        lesions = merged_lesions(np.isin(prediction, rule.labels), rule.dilation)
+        predictions[region] = without_small(lesions, rule.limit / voxel)
     references = joined_across_tissues(references, JOINED_BY.get(module, {}))
     predictions = joined_across_tissues(predictions, JOINED_BY.get(module, {}))
     return {
-        region: _lesion_wise(
-            references[region],
-            predictions[region],
-            spacing,
-            rule,
-            penalty,
-            TOLERANCES_MM,
-            spurious_count=module != "MEN_RT",
-        )
-        | _whole_image(references[region], predictions[region], spacing, penalty, TOLERANCES_MM, grid_shape)
+        region: _lesion_wise(references[region], predictions[region], rule, setting)
+        | _whole_image(references[region], predictions[region], setting)
         for region, rule in rules.items()
         if rule.scored
     }
@@ -288,17 +267,9 @@ def relabelled(lesions: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndar
     return result
 
 
-def _lesion_wise(
-    references: np.ndarray,
-    predictions: np.ndarray,
-    spacing: Spacing,
-    rule: Rule,
-    penalty: float,
-    tolerances: Mapping[str, float],
-    *,
-    spurious_count: bool,
-) -> Scores:
+def _lesion_wise(references: np.ndarray, predictions: np.ndarray, rule: Rule, setting: Setting) -> Scores:
     """Each reference lesion against the union of the predicted lesions within its dilation."""
+    spacing, penalty, tolerances = setting.spacing, setting.penalty, setting.tolerances
     matched: set[int] = set()
     rows: list[Scores] = []
     found = 0
@@ -311,13 +282,14 @@ def _lesion_wise(
         if np.sum(lesion) * spacing[0] * spacing[1] * spacing[2] > rule.limit:
             found += bool(partners)
             hd95 = finite(surfel_hd95(lesion, union, spacing), penalty)
-            row = {"lesion_dice": dice(lesion, union), "lesion_hd95": hd95}
-            for name, tolerance in tolerances.items():
-                row[f"lesion_{name}"] = medpy_nsd(lesion, union, spacing, tolerance)
-            rows.append(row)
+            nsd = medpy_nsd(lesion, union, spacing, tolerances)
+            rows.append(
+                {"lesion_dice": dice(lesion, union), "lesion_hd95": hd95}
+                | {f"lesion_{name}": value for name, value in nsd.items()}
+            )
     missed = len(rows) - found
     spurious = len(set(numbers_of(predictions)) - matched)
-    if spurious_count:
+    if setting.spurious_count:
         rows += [{"lesion_hd95": penalty}] * spurious
     names = ["lesion_dice", "lesion_hd95", *(f"lesion_{name}" for name in tolerances)]
     if rows:
@@ -327,28 +299,22 @@ def _lesion_wise(
     return means | {"lesion_tp": found, "lesion_fp": spurious, "lesion_fn": missed}
 
 
-def _whole_image(
-    reference: np.ndarray,
-    prediction: np.ndarray,
-    spacing: Spacing,
-    penalty: float,
-    tolerances: Mapping[str, float],
-    grid_shape: Shape | None,
-) -> Scores:
+def _whole_image(reference: np.ndarray, prediction: np.ndarray, setting: Setting) -> Scores:
     """The "Legacy" values of masks (0, 1), or of label maps, whose numbers enter three of them."""
+    spacing = setting.spacing
     tp = np.sum((reference == 1) & (prediction == 1))
     fp, fn = np.sum(prediction) - tp, np.sum(reference) - tp
-    tn = np.sum((reference != 1) & (prediction != 1)) + outside(reference.shape, grid_shape)
+    tn = np.sum((reference != 1) & (prediction != 1)) + outside(reference.shape, setting.grid_shape)
     masks = (reference > 0, prediction > 0)
     neither = not masks[0].any() and not masks[1].any()
     hd95 = 0.0 if neither else surfel_hd95(reference, prediction, spacing)
     return {
         "dice": 1.0 if neither else dice(*masks),
-        "hd95": finite(hd95, penalty),
+        "hd95": finite(hd95, setting.penalty),
         "sensitivity": 1.0 if neither else tp / (tp + fn) if tp + fn else 0.0,
         "specificity": tn / (tn + fp) if tn + fp else 0.0,
         "reference_volume_mm3": np.sum(masks[0]) * spacing[0] * spacing[1] * spacing[2],
-    } | {name: medpy_nsd(*masks, spacing, tolerance) for name, tolerance in tolerances.items()}
+    } | medpy_nsd(*masks, spacing, setting.tolerances)
 
 
 # BraTS 2026 (panoptica)
