@@ -186,16 +186,16 @@ def _validate(merged: dict[str, Any], places: Places, path: Path) -> Challenge:
     try:
         challenge = Challenge.model_validate(merged)
     except ValidationError as error:
-        raise UsageError([_problem(item, merged, places, path) for item in error.errors()]) from None
+        raise UsageError([_problem(item, places, path) for item in error.errors()]) from None
     if challenge.cohorts:
         for name in challenge.cohorts.challenges.values():
             find_file(name, path.parent)
     return challenge
 
 
-def _problem(item: Any, merged: Mapping[str, Any], places: Places, path: Path) -> Problem:
+def _problem(item: Any, places: Places, path: Path) -> Problem:
     """One validation error as a sentence with place, field, what was found and what is allowed."""
-    field = tuple(str(part) for part in item["loc"] if not _is_union_branch(part, merged, item["loc"]))
+    field = tuple(str(part) for part in item["loc"] if not _is_union_branch(part))
     place = next((places[field[:n]] for n in range(len(field), 0, -1) if field[:n] in places), (path, 1, 1))
     name = ".".join(field) or "challenge"
     message, hint = item["msg"].removeprefix("Value error, "), ""
@@ -213,7 +213,7 @@ def _problem(item: Any, merged: Mapping[str, Any], places: Places, path: Path) -
     )
 
 
-def _is_union_branch(part: Any, merged: Any, loc: Iterable[Any]) -> bool:
+def _is_union_branch(part: Any) -> bool:
     """Pydantic adds the name of the tried alternative of a union to the location; leave it out."""
     return isinstance(part, str) and ("[" in part or part in ("float", "int", "str", "constrained-float"))
 

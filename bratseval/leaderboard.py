@@ -78,6 +78,9 @@ def rank_teams(rows: Sequence[ScoreRow], challenge: Challenge) -> Leaderboard:
         if unit in by_unit:
             best = entries[unit[2]].best
             by_unit[unit][team] = 0.0 if best is None else best
+    if not by_unit:
+        message = "no ranked metric has a value for any team"
+        raise UsageError(Problem("error", "CFG006", message, "the other problems say why"))
     units = sorted(by_unit)
     values = np.array([[by_unit[unit].get(team, np.nan) for unit in units] for team in teams])
     values, problems = _replace_missing(values, units, ranked_metrics, challenge)

@@ -252,8 +252,11 @@ def finish(
     complete = not absent and not unrun
     leaderboard = None
     if rank and (complete or options.allow_incomplete) and shard[1] == 1 and results.scores:
-        leaderboard = rank_teams(results.scores, rulebook.challenge)
-        problems += leaderboard.problems
+        try:
+            leaderboard = rank_teams(results.scores, rulebook.challenge)
+            problems += leaderboard.problems
+        except UsageError as error:  # the scores are written all the same
+            problems += error.problems
     results = replace(results, problems=problems)
     exit_code = _exit_code(problems, complete, options.fail_on)
     cases = {(row.institution, row.case) for row in results.scores}
@@ -295,6 +298,8 @@ def _exit_code(problems: Iterable[Problem], complete: bool, fail_on: str) -> int
             reached.add(70)
         elif problem.code == "SUB014":
             reached.add(3)
+        elif problem.code == "CFG006":
+            reached.add(2)
         elif problem.severity in levels:
             reached.add(1)
     if not complete:

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -204,8 +204,3 @@ def _records(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 def _rows(path: Path, columns: Sequence[str]) -> list[tuple[Cell, ...]]:
     return [tuple(record.values()) for record in _records(path, columns)]
-
-
-def as_record(problem: Problem) -> dict[str, str]:
-    """A problem for JSON."""
-    return asdict(problem)

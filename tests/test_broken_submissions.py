@@ -227,6 +227,18 @@ def test_a_broken_reference_is_the_organizers_to_repair(
     assert {(row["value"], row["status"]) for row in rows} == {("", "not_applicable")}
 
 
+def test_without_any_usable_reference_the_scores_are_written_and_nothing_is_ranked(
+    challenge_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    submissions, references = challenge_folders
+    out = tmp_path / "out"
+    done = bratseval("run", "generic-segmentation", "-s", submissions, "-r", references, "-o", out)
+    assert done.returncode == 3  # labels 2 and 3 are not the foreground of this challenge
+    assert "no ranked metric has a value" in done.stderr
+    assert {row["status"] for row in table(out / "scores.csv")} == {"not_applicable"}
+    assert not (out / "leaderboard.csv").exists()
+
+
 def test_geometry_ignore_and_resample(challenge_folders: tuple[Path, Path], tmp_path: Path) -> None:
     submissions, _references = challenge_folders
     path = submissions / "exact" / FILE

@@ -122,7 +122,7 @@ PANOPTICA_EDITIONS = [
         "90009-000",
         edition_2026(GROUPS_MET, "mets", 20, 0.1),
     ),
-    ("panoptica_gli.seg.v0.0.10.csv", "MET", "90009-000", edition_2026(GROUPS_GLI, "seg")),
+    ("panoptica_gli.seg.v0.0.10.csv", "MET", "90008-000", edition_2026(GROUPS_GLI, "seg")),
     ("panoptica_GoAT.seg.v0.0.10.csv", "GoAT", "90008", edition_2026(GROUPS, "seg")),
 ]
 
