@@ -64,6 +64,11 @@ class Geometry(Model):
         description="strict: another spacing or affine refuses the file; ignore: only the shape counts, "
         "as in the official code of 2023-2025; resample: nearest neighbor onto the reference grid.",
     )
+    spacing_from: Literal["header", "affine"] = Field(
+        "header",
+        description="Where the voxel spacing is read. affine: the lengths of the affine's columns, as in "
+        "BraTS 2024-2025, whose code saves every region anew without the header; pixdim otherwise.",
+    )
     tolerance: Positive = Field(
         0.05, description="Largest shift of a corner voxel, as a share of the smallest spacing."
     )

@@ -126,6 +126,7 @@ def _evaluate(
         "shard": list(options.shard),
         "expected": {team: sorted({case.case for case in cases if case.team == team}) for team in teams},
         "institutions": sorted({case.institution for case in cases} - {""}),
+        "geometry": options.geometry or rulebook.challenge.geometry.policy,
     }
     return finish(rulebook, tabled, record, output, options, started, rank=command == "run")
 

@@ -63,7 +63,8 @@ class Prepared:
 def prepare(image: LabelImage, challenge: Challenge, side: Side) -> Prepared:
     """Split a label image into the lesions of every region, by the challenge's rules."""
     crop = np.ascontiguousarray(image.labels)
-    voxel_mm3 = math.prod(image.grid.spacing_mm)
+    x_mm, y_mm, z_mm = (np.float32(value) for value in image.grid.spacing_mm)
+    voxel_mm3 = float(x_mm * y_mm * z_mm)  # in 32 bits, as the official code multiplies the header's zooms
     found: dict[str, Lesions] = {}
     whole: dict[str, Lesions] = {}
     for name, region in challenge.regions.items():

@@ -100,6 +100,10 @@ def _reference(path: Path, challenge: Challenge) -> tuple[Prepared, InputFile, t
 
 def _read(path: Path, challenge: Challenge) -> LabelImage:
     image = read_labels(path, {*challenge.labels.values(), *challenge.remap}, challenge.unknown_labels)
+    if challenge.geometry.spacing_from == "affine":
+        lengths = np.sqrt((image.grid.affine[:3, :3] ** 2).sum(axis=0))
+        x_mm, y_mm, z_mm = (float(np.float32(length)) for length in lengths)
+        image = replace(image, grid=replace(image.grid, spacing_mm=(x_mm, y_mm, z_mm)))
     if not challenge.remap:
         return image
     table = np.arange(256, dtype=np.uint8)

@@ -352,17 +352,6 @@ def score_2026(
     return result
 
 
-def score_panoptica(
-    reference: np.ndarray, prediction: np.ndarray, spacing: Spacing, regions: Mapping[str, Sequence[int]]
-) -> dict[str, Scores]:
-    """The lesion-wise columns of the `seg` parser alone."""
-    table = score_2026(reference, prediction, spacing, regions)
-    return {
-        region: {name: value for name, value in scores.items() if name.startswith("lesion")}
-        for region, scores in table.items()
-    }
-
-
 def panoptica_group(reference: np.ndarray, prediction: np.ndarray, spacing: Spacing) -> dict[str, Any]:
     """What panoptica reports for the masks of one group, under its own names."""
     # SimpleITK gives (z, y, x), but the spacing stays (x, y, z): sx is applied to z.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -256,6 +257,25 @@ def test_geometry_ignore_and_resample(challenge_folders: tuple[Path, Path], tmp_
         ]
         assert (set(dice) == {"1"}) is expected, policy
         assert "GEO002" in {problem["code"] for problem in table(out / "problems.csv")}
+
+
+def test_2024_reads_the_spacing_from_the_affine(tmp_path: Path) -> None:
+    """pixdim says 1 x 1 x 2 mm, the affine 1 x 1 x 1: two voxels of z are 2 mm in 2024 and 4 mm in 2023."""
+    reference = np.zeros((20, 20, 20), np.uint8)
+    reference[5:12, 5:12, 5:12] = 3
+    folders = (tmp_path / "submissions", tmp_path / "references")
+    names = (folders[0] / "t" / "X-00001-000.nii", folders[1] / "X-00001-000-seg.nii")
+    for path, labels in zip(names, (np.roll(reference, 2, axis=2), reference), strict=True):
+        content = bytearray(save(path, labels).read_bytes())
+        content[88:92] = struct.pack("<f", 2.0)
+        path.write_bytes(bytes(content))
+    found = {}
+    for name in ("brats2023-gli", "brats2024-gli"):
+        arguments = ("-s", folders[0], "-r", folders[1], "-o", tmp_path / name)
+        assert bratseval("run", name, *arguments).returncode == 0
+        rows = {(row["region"], row["metric"]): row["value"] for row in table(tmp_path / name / "scores.csv")}
+        found[name] = (rows["ET", "lesion_hd95"], rows["ET", "reference_volume_mm3"])
+    assert found == {"brats2023-gli": ("4", "686"), "brats2024-gli": ("2", "343")}
 
 
 def test_text_that_a_spreadsheet_would_run_is_neutralized(
