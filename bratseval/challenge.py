@@ -15,23 +15,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from bratseval.metrics.registry import find_metric
+from bratseval.metrics.registry import Facts, find_metric, score_facts
+from bratseval.ranking.rules import Model, Ranking, ScoreTable
 
 Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Label = Annotated[int, Field(ge=1, le=255)]
 Value = Annotated[float, Field(allow_inf_nan=False)]
 Penalty = Value | Literal["grid_diagonal"]
 Side = Literal["reference", "prediction"]
-
-_FOR_SIGNIFICANCE = "For tests between teams and for stability, which this version does not compute yet."
-
-
-class Model(BaseModel):
-    """Frozen, and strict about unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Files(Model):
@@ -186,30 +179,6 @@ class Cohorts(Model):
     cohort_column: str = "Cohort"
 
 
-class Ranking(Model):
-    """How scores become places."""
-
-    scheme: Literal["brats"] = Field(
-        "brats",
-        description="brats: teams are ranked for each case, region and metric; the mean of a team's ranks, "
-        "first within the case, then over cases, is its score; the smallest wins.",
-    )
-    metrics: list[str] = []
-    regions: list[str] = Field([], description="Ranked regions; by default all scored ones.")
-    ties: Literal["min", "average", "max", "dense"] = "average"
-    missing: dict[str, Value] | Literal["worst", "drop"] = Field(
-        "worst",
-        description="What an empty score counts in the ranking: a number per metric, the worst rank, or drop "
-        "(the row is left out, with a warning that counts the cases).",
-    )
-    aggregate: Literal["mean"] = "mean"
-    alpha: float = Field(0.05, gt=0, lt=1, description=_FOR_SIGNIFICANCE)
-    adjust: Literal["none", "holm", "fdr"] = Field("holm", description=_FOR_SIGNIFICANCE)
-    permutations: int = Field(100_000, ge=0, description=_FOR_SIGNIFICANCE)
-    bootstrap: int = Field(1000, ge=0, description=_FOR_SIGNIFICANCE)
-    seed: int = Field(1, description=_FOR_SIGNIFICANCE)
-
-
 class Challenge(Model):
     """One edition of a challenge."""
 
@@ -240,6 +209,7 @@ class Challenge(Model):
     metrics: dict[str, MetricSpec]
     cohorts: Cohorts | None = None
     ranking: Ranking = Ranking()
+    score_table: ScoreTable = ScoreTable()
 
     @field_validator("regions", mode="before")
     @classmethod
@@ -279,15 +249,17 @@ class Challenge(Model):
                 for other in region.join_by
                 if other not in self.regions
             ]
-        for kind, names, known in (
-            ("metrics", self.ranking.metrics, self.metrics),
-            ("regions", self.ranking.regions, self.regions),
-        ):
-            faults += [
-                f"ranking.{kind}: {name!r} is not one of {', '.join(known)}"
-                for name in names
-                if name not in known
-            ]
+        faults += [
+            f"ranking.regions: {name!r} is not one of {', '.join(self.regions)}"
+            for name in self.ranking.regions
+            if name not in self.regions
+        ]
+        for kind, names in self.ranking.metrics_by_key().items():
+            for name in names:
+                try:
+                    self.facts(name)
+                except KeyError as unknown:
+                    faults.append(f"ranking.{kind}: {name!r} is not a metric; {unknown.args[0]}")
         if self.lesions.matching == "contact" and "reference" not in self.lesions.merge:
             dilations = [self.rules(name).dilation_voxels for name in self.regions]
             if any(dilations):
@@ -303,6 +275,16 @@ class Challenge(Model):
         own = self.regions[region].lesions.model_dump(exclude_none=True)
         return self.lesions.model_copy(update=own)
 
+    def facts(self, metric: str) -> Facts:
+        """Direction and bounds of a metric: of a column, of a registered name, or as the ranking states.
+
+        KeyError with a suggestion for an unknown name.
+        """
+        direction = self.ranking.directions.get(metric)
+        if direction is not None:
+            return Facts(direction == "smaller", None, None)
+        return score_facts(self.metrics[metric].metric if metric in self.metrics else metric)
+
     @property
     def scored_regions(self) -> list[str]:
         """Names of the regions that have score rows, in the order of the challenge."""
@@ -312,7 +294,7 @@ class Challenge(Model):
     def digest(self) -> str:
         """First 8 hex digits of the SHA-256 of everything that can move a case's score."""
         text = self.model_dump_json(
-            exclude={"name", "version", "title", "source", "scorer", "differences", "ranking"}
+            exclude={"name", "version", "title", "source", "scorer", "differences", "ranking", "score_table"}
         )
         canonical = json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:8]

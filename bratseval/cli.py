@@ -44,7 +44,9 @@ Overwrite = Annotated[bool, typer.Option(help="Replace results of another config
 Metadata = Annotated[
     Path | None,
     typer.Option(
-        metavar="CSV", help="Columns case, institution, and the cohort where the challenge has cohorts."
+        metavar="CSV",
+        help="Columns case, institution, the cohort where the challenge has cohorts, and any others: the "
+        "leaderboard is repeated for each of their values.",
     ),
 ]
 FailOn = Annotated[
@@ -61,6 +63,10 @@ Memory = Annotated[float | None, typer.Option(metavar="GB", help="Memory limit o
 AllowIncomplete = Annotated[
     bool,
     typer.Option("--allow-incomplete", help="Rank although cases crashed; they take the penalty."),
+]
+CompareSchemes = Annotated[
+    bool,
+    typer.Option("--compare-schemes", help="Rank under other accepted schemes too: would another team win?"),
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of random draws; default: the YAML's.")]
 Format = Annotated[
@@ -104,6 +110,7 @@ def run(
     memory: Memory = None,
     seed: Seed = None,
     allow_incomplete: AllowIncomplete = False,
+    compare_schemes: CompareSchemes = False,
     format: Format = "text",
     quiet: Quiet = False,
     verbose: Verbose = 0,
@@ -115,7 +122,7 @@ def run(
         from bratseval.config import load_rulebook
 
         options = _options(jobs, shard, overwrite, metadata, fail_on, geometry, timeout, memory, seed)
-        options = replace(options, allow_incomplete=allow_incomplete)
+        options = replace(options, allow_incomplete=allow_incomplete, compare_schemes=compare_schemes)
         rulebook = load_rulebook(challenge)
         with screen.progress() as progress:
             ended = pipeline.run(rulebook, submissions, references, output, options, progress)
@@ -166,8 +173,11 @@ def merge(
     output: Output,
     challenge: Annotated[str, typer.Option(help="Challenge; default: the one in the first folder.")] = "",
     overwrite: Overwrite = False,
+    metadata: Metadata = None,
     fail_on: FailOn = "error",
+    seed: Seed = None,
     allow_incomplete: AllowIncomplete = False,
+    compare_schemes: CompareSchemes = False,
     format: Format = "text",
     quiet: Quiet = False,
     verbose: Verbose = 0,
@@ -180,7 +190,8 @@ def merge(
         from bratseval.results import read_run
 
         rulebook = load_rulebook(challenge or read_run(results[0])["challenge"])
-        options = replace(_options(1, "1/1", overwrite, None, fail_on), allow_incomplete=allow_incomplete)
+        options = _options(1, "1/1", overwrite, metadata, fail_on, seed=seed)
+        options = replace(options, allow_incomplete=allow_incomplete, compare_schemes=compare_schemes)
         screen.ended(joining.merge(rulebook, results, output, options), output)
 
 
@@ -192,8 +203,11 @@ def rank(
     ],
     output: Output,
     overwrite: Overwrite = False,
+    metadata: Metadata = None,
     fail_on: FailOn = "error",
+    seed: Seed = None,
     allow_incomplete: AllowIncomplete = False,
+    compare_schemes: CompareSchemes = False,
     format: Format = "text",
     quiet: Quiet = False,
     verbose: Verbose = 0,
@@ -205,7 +219,8 @@ def rank(
         from bratseval.config import load_rulebook
 
         rulebook = load_rulebook(challenge)
-        options = replace(_options(1, "1/1", overwrite, None, fail_on), allow_incomplete=allow_incomplete)
+        options = _options(1, "1/1", overwrite, metadata, fail_on, seed=seed)
+        options = replace(options, allow_incomplete=allow_incomplete, compare_schemes=compare_schemes)
         screen.ended(joining.rank(rulebook, scores, output, options), output)
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from bratseval.challenge import Rulebook
 from bratseval.errors import Problem, UsageError
-from bratseval.pipeline import Ended, Options, finish
+from bratseval.pipeline import Ended, Options, finish, metadata_of
 from bratseval.results import Results, check_output, read_folder, read_run
-from bratseval.tables import ScoreRow, read_scores
+from bratseval.score_files import read_scores, unranked_rows
+from bratseval.tables import ScoreRow
 
 
 def merge(rulebook: Rulebook, folders: Sequence[Path], output: Path, options: Options) -> Ended:
@@ -76,44 +77,88 @@ def _other_configuration(folder: Path, record: Mapping[str, Any], rulebook: Rule
 def rank(rulebook: Rulebook, sources: Sequence[Path], output: Path, options: Options) -> Ended:
     """Rank the scores of result folders or of any CSV files; no image is read."""
     started = time.monotonic()
+    challenge = rulebook.challenge
     rows: list[ScoreRow] = []
     seen: dict[tuple[str, ...], Path] = {}
     faults: list[Problem] = []
     for source in sources:
         path = source / "scores.csv" if source.is_dir() else source
-        if source.is_dir() and (record := read_run(source))["config"] != rulebook.digest:
-            faults.append(_other_configuration(source, record, rulebook))
-        for row in read_scores(path):
+        if source.is_dir() or (path.name == "scores.csv" and (path.parent / "run.json").is_file()):
+            record = read_run(path.parent)
+            if record["config"] != rulebook.digest:
+                faults.append(_other_configuration(path.parent, record, rulebook))
+        for row in read_scores(path, challenge):
             key = (row.team, row.institution, row.case, row.region, row.metric)
             if key in seen:
-                faults.append(
-                    Problem(
-                        "error", "CSV004", f"{path} repeats {', '.join(key)} of {seen[key]}", file=str(path)
-                    )
-                )
+                message = f"{path} repeats {', '.join(filter(None, key))} of {seen[key]}"
+                faults.append(Problem("error", "CSV004", message, "keep one of them", file=str(path)))
             seen[key] = path
             rows.append(row)
+    sites = metadata_of(rulebook, options).institutions
+    rows = [
+        row if row.institution or not row.case else replace(row, institution=sites.get(row.case, ""))
+        for row in rows
+    ]
+    faults += _mixed_institutions(rows)
     if faults:
         raise UsageError(faults[:50])
     check_output(output, rulebook.digest, options.overwrite)
-    rows += absent_rows(rows)
+    absent = absent_rows(rows)
+    problems = [*unranked_rows(rows, challenge), *_absent(absent, rows)]
+    rows += absent
     run_record: dict[str, Any] = {
         "command": "rank",
-        "seed": rulebook.challenge.ranking.seed,
+        "seed": challenge.ranking.seed if options.seed is None else options.seed,
         "shard": [1, 1],
         "expected": {team: sorted({row.case for row in rows}) for team in sorted({row.team for row in rows})},
         "institutions": sorted({row.institution for row in rows} - {""}),
     }
-    return finish(rulebook, Results(rows, [], [], []), run_record, output, options, started, rank=True)
+    return finish(rulebook, Results(rows, [], problems, []), run_record, output, options, started, rank=True)
+
+
+def _mixed_institutions(rows: Sequence[ScoreRow]) -> list[Problem]:
+    """A case that some rows place at an institution and others at none would count as two cases."""
+    places: dict[str, set[str]] = {}
+    for row in rows:
+        if row.case:
+            places.setdefault(row.case, set()).add(row.institution)
+    mixed = sorted(
+        case for case, institutions in places.items() if "" in institutions and len(institutions) > 1
+    )
+    if not mixed:
+        return []
+    shown = f"{', '.join(mixed[:5])}{', ...' if len(mixed) > 5 else ''}"
+    message = f"{len(mixed)} cases ({shown}) have rows with an institution and rows without one"
+    hint = "fill the institution column for every team, or give --metadata with case and institution"
+    return [Problem("error", "CSV013", message, hint)]
+
+
+def _absent(absent: Sequence[ScoreRow], rows: Sequence[ScoreRow]) -> list[Problem]:
+    """One warning for each team whose rows do not cover every case, region and metric."""
+    total = len({(row.institution, row.case, row.region, row.metric) for row in rows})
+    own_cases: dict[str, set[str]] = {}
+    for row in rows:
+        own_cases.setdefault(row.team, set()).add(row.case)
+    lacking: dict[str, list[ScoreRow]] = {}
+    for row in absent:
+        lacking.setdefault(row.team, []).append(row)
+    problems = []
+    for team, lost in sorted(lacking.items()):
+        cases = sorted({row.case for row in lost} - own_cases[team])
+        named = f"; no row at all for {len(cases)} cases ({', '.join(cases[:5])})" if cases else ""
+        message = f"{len(lost)} of {total} scores are absent{named}"
+        hint = "they count as missing, as ranking.missing says"
+        problems.append(Problem("warning", "CSV012", message, hint, team=team))
+    return problems
 
 
 def absent_rows(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
     """Complete the grid team x case x region x metric: an absent row is a missing value."""
-    units = {(row.institution, row.case, row.region, row.metric) for row in rows}
+    units = sorted({(row.institution, row.case, row.region, row.metric) for row in rows})
     present = {(row.team, row.institution, row.case, row.region, row.metric) for row in rows}
     return [
         ScoreRow(team, *unit, None, None, "missing", "no row was given")
         for team in sorted({row.team for row in rows})
-        for unit in sorted(units)
+        for unit in units
         if (team, *unit) not in present
     ]

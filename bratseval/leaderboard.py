@@ -1,22 +1,25 @@
-"""Score rows to a leaderboard: complete the table, rank the teams, state what was done."""
+"""The complete table to a leaderboard: places, scores, and the ranks behind them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bratseval.challenge import Challenge
-from bratseval.errors import Problem, UsageError
-from bratseval.metrics.registry import find_metric
-from bratseval.ranking.brats import rank_brats
-from bratseval.tables import PENALIZED, Cell, ScoreRow, csv_text
+from bratseval.errors import Problem
+from bratseval.ranking.rules import Ranking
+from bratseval.ranking.schemes import case_ranks, score
+from bratseval.ranking.steps import aggregate, combine, rank
+from bratseval.score_grid import ScoreGrid, build_grid
+from bratseval.tables import PENALIZED, Cell, ScoreRow, csv_text, finite
 
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """The ranked teams, best first, and the ranks behind the score."""
+    """The ranked teams, best first, baselines last, and the ranks behind the score."""
 
     metrics: tuple[str, ...]
     regions: tuple[str, ...]
@@ -24,6 +27,8 @@ class Leaderboard:
     rows: tuple[tuple[Cell, ...], ...]
     rank_rows: tuple[tuple[Cell, ...], ...]
     problems: tuple[Problem, ...]
+    scores: ScoreGrid
+    places: np.ndarray  # (teams,) in the order of scores.teams
 
     @property
     def leaderboard_csv(self) -> str:
@@ -35,6 +40,11 @@ class Leaderboard:
         """ranks.csv: the rank of every team in every case, region and metric."""
         return csv_text(("team", "institution", "case", "region", "metric", "value", "rank"), self.rank_rows)
 
+    def with_column(self, name: str, cells: Mapping[str, Cell]) -> Leaderboard:
+        """The same with one more column, by team."""
+        rows = tuple((*row, cells.get(str(row[1]))) for row in self.rows)
+        return replace(self, columns=(*self.columns, name), rows=rows)
+
 
 def rank_teams(rows: Sequence[ScoreRow], challenge: Challenge) -> Leaderboard:
     """Rank the teams by the challenge's scheme.
@@ -43,121 +53,97 @@ def rank_teams(rows: Sequence[ScoreRow], challenge: Challenge) -> Leaderboard:
     Raises UsageError when there is nothing to rank.
     """
     spec = challenge.ranking
-    regions = spec.regions or challenge.scored_regions
-    ranked_metrics = [name for name in challenge.metrics if name in spec.metrics]
-    ranked = [row for row in rows if row.region in regions and row.metric in ranked_metrics]
-    if not ranked:
-        raise UsageError(
-            Problem(
-                "error",
-                "CSV006",
-                f"no row of the ranked metrics ({', '.join(ranked_metrics) or 'none'}) "
-                f"and regions ({', '.join(regions)})",
-                "check that the scores belong to this challenge",
-            )
+    scores, problems = build_grid(rows, challenge)
+    numbers = score(scores.grid, spec)[0][:, 0]
+    reached = places(scores, spec)[:, 0]
+    if np.isinf(numbers).any():
+        names = ", ".join(
+            team for team, number in zip(scores.teams, numbers, strict=True) if np.isinf(number)
         )
-    teams = sorted({row.team for row in rows})
-    cases = sorted({(row.institution, row.case) for row in ranked})
-    case_index = {case: index for index, case in enumerate(cases)}
-    entries = [find_metric(challenge.metrics[name].metric)[1] for name in ranked_metrics]
-    by_unit: dict[tuple[int, int, int], dict[str, float]] = {}
-    rightly_empty: list[tuple[tuple[int, int, int], str]] = []
-    for row in ranked:
-        unit = (
-            case_index[row.institution, row.case],
-            regions.index(row.region),
-            ranked_metrics.index(row.metric),
-        )
-        if row.value is not None:
-            by_unit.setdefault(unit, {})[row.team] = row.value
-        elif row.status in ("empty_both", "not_applicable"):
-            rightly_empty.append((unit, row.team))
-    # A unit without any value is nobody's failure. Where one team has a value (it failed, or its file is
-    # missing), those that rightly left the region empty must not rank behind it: they have the best value.
-    for unit, team in rightly_empty:
-        if unit in by_unit:
-            best = entries[unit[2]].best
-            by_unit[unit][team] = 0.0 if best is None else best
-    if not by_unit:
-        message = "no ranked metric has a value for any team"
-        raise UsageError(Problem("error", "CFG006", message, "the other problems say why"))
-    units = sorted(by_unit)
-    values = np.array([[by_unit[unit].get(team, np.nan) for unit in units] for team in teams])
-    values, problems = _replace_missing(values, units, ranked_metrics, challenge)
-    smaller = np.array(
-        [find_metric(challenge.metrics[m].metric)[1].smaller_is_better for m in ranked_metrics]
-    )
-    unit_cases = np.unique([unit[0] for unit in units], return_inverse=True)[1]
-    result = rank_brats(
-        values, unit_cases, smaller[[unit[2] for unit in units]], spec.ties, spec.missing == "drop"
-    )
-
-    means = _column_means(rows, teams, regions, ranked_metrics)
-    missing = {
-        team: len({(r.institution, r.case) for r in rows if r.team == team and r.status in PENALIZED})
-        for team in teams
-    }
-    order = sorted(range(len(teams)), key=lambda i: (result.places[i], teams[i]))
+        message = f"the score of {names} is infinite; its place counts, its cell stays empty"
+        hint = "give such cases a finite penalty before ranking, or rank within cases"
+        problems.append(Problem("warning", "RUN007", message, hint))
+    metrics = tuple(dict.fromkeys(metric for _, metric in scores.columns))
+    regions = tuple(dict.fromkeys(region for region, _ in scores.columns))
+    columns = [column for metric in metrics for column in scores.columns if column[1] == metric]
+    means = column_means(rows, columns)
+    missing = missing_cases(rows)
+    cases = sum(bool(case) for _, case in scores.cases)
+    order = sorted(range(len(reached)), key=lambda i: (reached[i], scores.teams[i]))
+    baselines = sorted({row.team for row in rows} & set(spec.baselines))
+    table: list[tuple[Cell, ...]] = [
+        (float(reached[i]), scores.teams[i], finite(numbers[i]), cases, missing.get(scores.teams[i], 0))
+        for i in order
+    ]
+    table += [(None, team, None, cases, missing.get(team, 0)) for team in baselines]
     return Leaderboard(
-        tuple(ranked_metrics),
-        tuple(regions),
-        ("rank", "team", "score", "cases", "missing_cases", *means),
-        tuple(
-            (
-                float(result.places[i]),
-                teams[i],
-                float(result.scores[i]),
-                len(cases),
-                missing[teams[i]],
-                *(column.get(teams[i]) for column in means.values()),
-            )
-            for i in order
-        ),
-        tuple(
-            (
-                teams[i],
-                *cases[unit[0]],
-                regions[unit[1]],
-                ranked_metrics[unit[2]],
-                None if np.isnan(values[i, u]) else float(values[i, u]),
-                None if np.isnan(result.ranks[i, u]) else float(result.ranks[i, u]),
-            )
-            for i in range(len(teams))
-            for u, unit in enumerate(units)
-        ),
+        metrics,
+        regions,
+        ("rank", "team", "score", "cases", "missing_cases", *(column_name(*column) for column in columns)),
+        tuple((*row, *(means.get((str(row[1]), *column)) for column in columns)) for row in table),
+        _rank_rows(scores, spec),
         tuple(problems),
+        scores,
+        reached,
     )
 
 
-def _replace_missing(
-    values: np.ndarray, units: Sequence[tuple[int, int, int]], metrics: Sequence[str], challenge: Challenge
-) -> tuple[np.ndarray, list[Problem]]:
-    """Fill gaps as the challenge says: a number per metric, the worst rank, or drop the unit."""
-    rule = challenge.ranking.missing
-    gaps = np.isnan(values)
-    if not gaps.any() or rule == "worst":
-        return values, []
-    if rule == "drop":
-        message = f"{int(gaps.sum())} missing scores are left out of the ranking"
-        hint = "a team gains by failing on hard cases; prefer a number or `worst`"
-        return values, [Problem("warning", "RUN004", message, hint)]
-    filled = values.copy()
-    for column, unit in enumerate(units):
-        number = rule.get(metrics[unit[2]])
-        if number is not None:
-            filled[gaps[:, column], column] = number
-    return filled, []
+def places(scores: ScoreGrid, spec: Ranking, counts: np.ndarray | None = None) -> np.ndarray:
+    """Place of every team, ties broken: (teams, draws); counts as in `score`."""
+    numbers, small = score(scores.grid, spec, counts)
+    keys = [numbers if small else -numbers]
+    for grid, statistic in scores.breakers:
+        by_column = aggregate(grid.for_means(spec.missing), counts, statistic)
+        smaller = np.ones(len(grid.smaller), bool) if statistic == "std" else grid.smaller
+        oriented = np.where(smaller[:, None], by_column, -by_column)
+        keys.append(combine(oriented, np.ones(len(smaller)), "mean", axis=1))
+    order = np.zeros(numbers.shape)
+    for key in keys:
+        order = order * (len(order) + 1) + rank(key, "dense")
+        order = rank(order, "dense")
+    return rank(order, spec.plan.final_ties or "min")
 
 
-def _column_means(
-    rows: Sequence[ScoreRow], teams: Sequence[str], regions: Sequence[str], metrics: Sequence[str]
-) -> dict[str, dict[str, float]]:
-    """Mean over cases of every ranked metric and region, by team; empty values do not enter."""
-    sums: dict[tuple[str, str], list[float]] = {}
+def column_name(region: str, metric: str) -> str:
+    """Name of the column of a metric in a region, as in cases.csv."""
+    return f"{metric}_{region}" if region else metric
+
+
+def missing_cases(rows: Iterable[ScoreRow]) -> dict[str, int]:
+    """Number of cases per team that something went wrong with."""
+    found = {(row.team, row.institution, row.case) for row in rows if row.status in PENALIZED}
+    return dict(Counter(team for team, _, _ in found))
+
+
+def column_means(
+    rows: Iterable[ScoreRow], columns: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str, str], float | None]:
+    """Mean over cases by (team, region, metric); empty values do not enter, infinite ones give none."""
+    values: dict[tuple[str, str, str], list[float]] = {}
+    wanted = set(columns)
     for row in rows:
-        if row.value is not None:
-            sums.setdefault((f"{row.metric}_{row.region}", row.team), []).append(row.value)
-    return {
-        name: {team: float(np.mean(sums[name, team])) for team in teams if (name, team) in sums}
-        for name in (f"{metric}_{region}" for metric in metrics for region in regions)
-    }
+        if row.value is not None and (row.region, row.metric) in wanted:
+            values.setdefault((row.team, row.region, row.metric), []).append(row.value)
+    return {key: finite(float(np.mean(members))) for key, members in values.items()}
+
+
+def _rank_rows(scores: ScoreGrid, spec: Ranking) -> tuple[tuple[Cell, ...], ...]:
+    """Rows of ranks.csv, for schemes that rank within cases."""
+    if spec.plan.steps[0] != "rank":
+        return ()
+    ranks = case_ranks(scores.grid, spec, spec.plan)
+    values = scores.grid.values
+    known = np.logical_not(scores.grid.empty.all(axis=0))
+    return tuple(
+        (
+            team,
+            *case,
+            *column,
+            finite(values[i, k, j]),
+            finite(ranks[i, k, j]),
+        )
+        for i, team in enumerate(scores.teams)
+        for j, case in enumerate(scores.cases)
+        for k, column in enumerate(scores.columns)
+        if known[k, j]
+    )

@@ -19,9 +19,10 @@ from typing import Any
 from bratseval import __version__
 from bratseval.cases import find_references, find_teams, match_files, pair_cases
 from bratseval.challenge import Rulebook
+from bratseval.doubt import Doubt, examine
 from bratseval.errors import Problem, UsageError
 from bratseval.leaderboard import Leaderboard, rank_teams
-from bratseval.metadata import read_metadata
+from bratseval.metadata import Metadata, read_metadata
 from bratseval.model import Case, CaseResult
 from bratseval.policy import unscored_case
 from bratseval.results import (
@@ -33,6 +34,7 @@ from bratseval.results import (
     write_folder,
 )
 from bratseval.signature import describe_ranking, signature
+from bratseval.strata import strata_csv
 from bratseval.tables import ScoreRow, sort_scores
 
 Progress = Callable[[int, int, str], None]  # done, total, what
@@ -56,6 +58,7 @@ class Options:
     seed: int | None = None
     institution: str = ""
     allow_incomplete: bool = False
+    compare_schemes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Ended:
 
     exit_code: int
     leaderboard: Leaderboard | None
+    doubt: Doubt | None
     problems: tuple[Problem, ...]
     run: Mapping[str, Any]
 
@@ -138,10 +142,9 @@ def plan(
     challenge = rulebook.challenge
     found = find_references(challenge, references)
     problems = list(found.problems)
-    institutions: dict[str, str] = {}
-    cohorts: dict[str, str] = {}
-    if options.metadata is not None:
-        institutions, cohorts = read_metadata(rulebook.challenge, options.metadata)
+    metadata = metadata_of(rulebook, options)
+    cohorts = metadata.cohorts
+    institutions = metadata.institutions
     if options.institution:
         institutions = dict.fromkeys(found.files, options.institution)
     cases: list[Case] = []
@@ -164,6 +167,11 @@ def plan(
                 )
             )
     return cases, problems
+
+
+def metadata_of(rulebook: Rulebook, options: Options) -> Metadata:
+    """The table of --metadata, empty without the option."""
+    return Metadata() if options.metadata is None else read_metadata(rulebook.challenge, options.metadata)
 
 
 def in_shard(case: Case, shard: tuple[int, int]) -> bool:
@@ -251,10 +259,11 @@ def finish(
             )
         )
     complete = not absent and not unrun
-    leaderboard = None
+    leaderboard, doubt = None, None
+    ranking_tables: dict[str, str] = {}
     if rank and (complete or options.allow_incomplete) and shard[1] == 1 and results.scores:
         try:
-            leaderboard = rank_teams(results.scores, rulebook.challenge)
+            leaderboard, doubt, ranking_tables = _rank(results.scores, rulebook, record["seed"], options)
             problems += leaderboard.problems
         except UsageError as error:  # the scores are written all the same
             problems += error.problems
@@ -268,7 +277,7 @@ def finish(
         "challenge": rulebook.challenge.name,
         "config": rulebook.digest,
         "configuration": rulebook.challenge.model_dump(mode="json"),
-        "ranking": describe_ranking(rulebook),
+        "ranking": {**describe_ranking(rulebook), **(doubt.record if doubt else {})},
         "signature": signature(rulebook, len(cases)),
         "counts": {
             "teams": len({row.team for row in results.scores}),
@@ -281,8 +290,32 @@ def finish(
         "wall_seconds": round(time.monotonic() - started, 3),
         "host": {"python": platform.python_version(), "machine": platform.machine(), "cpus": os.cpu_count()},
     }
-    write_folder(output, tables(results, rulebook), leaderboard, run_record)
-    return Ended(exit_code, leaderboard, tuple(problems), run_record)
+    write_folder(output, tables(results, rulebook) | ranking_tables, run_record)
+    return Ended(exit_code, leaderboard, doubt, tuple(problems), run_record)
+
+
+def _rank(
+    rows: Sequence[ScoreRow], rulebook: Rulebook, seed: int, options: Options
+) -> tuple[Leaderboard, Doubt, dict[str, str]]:
+    """The leaderboard, the doubt beside it, and the text of every file that shows them."""
+    challenge = rulebook.challenge
+    board = rank_teams(rows, challenge)
+    doubt = examine(board, challenge, seed=seed, compare=options.compare_schemes)
+    if doubt.tiers:
+        board = board.with_column("tier", doubt.tiers)
+    files = {"leaderboard.csv": board.leaderboard_csv, **doubt.tables}
+    if board.rank_rows:
+        files["ranks.csv"] = board.ranks_csv
+    columns = {
+        name: of for name, of in metadata_of(rulebook, options).columns.items() if name != "institution"
+    }
+    sites = {case: institution for institution, case in board.scores.cases}
+    if len(board.scores.institutions) > 1 and len(sites) == len(board.scores.cases):
+        columns = {"institution": sites, **columns}
+    if columns and any(sites):
+        files["strata.csv"], notes = strata_csv(board.scores, rows, challenge.ranking, columns)
+        board = replace(board, problems=(*board.problems, *notes))
+    return board, doubt, files
 
 
 def missing_cases(scores: Iterable[ScoreRow], expected: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:

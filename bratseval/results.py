@@ -13,8 +13,8 @@ from typing import Any
 
 from bratseval.challenge import Rulebook
 from bratseval.errors import OutputError, Problem, UsageError
-from bratseval.leaderboard import Leaderboard
 from bratseval.model import CaseResult
+from bratseval.score_files import read_scores
 from bratseval.tables import (
     INPUT_COLUMNS,
     LESION_COLUMNS,
@@ -24,13 +24,17 @@ from bratseval.tables import (
     cases_csv,
     csv_text,
     read_rows,
-    read_scores,
     scores_csv,
     sort_scores,
     teams_csv,
 )
 
 SCHEMA_VERSION = 1
+# Files that only a ranking writes: removed first, so that none of an earlier run passes for this one's.
+RANKING_FILES = (
+    *("leaderboard.csv", "ranks.csv", "significance.csv", "superiority.csv", "stability.csv"),
+    *("rank_frequencies.csv", "leave_one_out.csv", "schemes.csv", "agreement.csv", "strata.csv"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +99,13 @@ def tables(results: Results, rulebook: Rulebook) -> dict[str, str]:
     }
 
 
-def write_folder(
-    output: Path, files: Mapping[str, str], leaderboard: Leaderboard | None, run: Mapping[str, Any]
-) -> None:
+def write_folder(output: Path, files: Mapping[str, str], run: Mapping[str, Any]) -> None:
     """Write all files, each whole or not at all; run.json comes last and so marks the folder complete."""
     texts = dict(files)
-    if leaderboard is not None:
-        texts["leaderboard.csv"] = leaderboard.leaderboard_csv
-        texts["ranks.csv"] = leaderboard.ranks_csv
     texts["run.json"] = json.dumps(run, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
     try:
-        for name in ("run.json", "leaderboard.csv", "ranks.csv"):
-            (output / name).unlink(missing_ok=True)  # nothing of an earlier run may pass for this one's
+        for name in ("run.json", *RANKING_FILES):
+            (output / name).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(
             Problem("error", "OUT001", f"{output / name} cannot be replaced ({error.strerror})")

@@ -76,6 +76,8 @@ class Screen:
         self.problems(ended.problems)
         if ended.leaderboard is not None and not self.quiet:
             self.leaderboard(ended.leaderboard)
+            for sentence in ended.doubt.sentences if ended.doubt else ():
+                self.console.print(printable(sentence), markup=False)
         self.console.print(ended.run["signature"], markup=False)
         counts = ended.run["counts"]
         index, total = ended.run["shard"]
@@ -99,13 +101,18 @@ class Screen:
 
         One narrow table a metric, because a column for every metric and region does not fit 80 columns.
         """
-        fixed = len(board.columns) - len(board.metrics) * len(board.regions)
-        self._table(board.columns[:fixed], [row[:fixed] for row in board.rows])
-        for index, metric in enumerate(board.metrics):
-            start = fixed + index * len(board.regions)
-            stop = start + len(board.regions)
-            rows = [(row[1], *row[start:stop]) for row in board.rows]
-            self._table(("team", *board.regions), rows, f"mean {metric}")
+        from bratseval.leaderboard import column_name
+
+        place = {name: index for index, name in enumerate(board.columns)}
+        shown = [
+            name for name in ("rank", "team", "score", "tier", "cases", "missing_cases") if name in place
+        ]
+        self._table(shown, [[row[place[name]] for name in shown] for row in board.rows])
+        for metric in board.metrics:
+            regions = [region for region, name in board.scores.columns if name == metric]
+            at = [place[column_name(region, metric)] for region in regions]
+            rows = [(row[1], *(row[index] for index in at)) for row in board.rows]
+            self._table(("team", *(region or "mean" for region in regions)), rows, f"mean {metric}")
         self.console.print()
 
     def _table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:

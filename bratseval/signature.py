@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bratseval import __version__
 from bratseval.challenge import Rulebook
 
@@ -18,20 +20,34 @@ def signature(rulebook: Rulebook, cases: int) -> str:
     return (
         f"bratseval|{challenge.name}@{challenge.version}|config:{rulebook.digest}"
         f"|lesions:{rules.connectivity}conn{merged}{matched}{limit}{hd95}"
-        f"|cases:{cases}|rank:{challenge.ranking.scheme}|ties:{challenge.ranking.ties}|v{__version__}"
+        f"|cases:{cases}|rank:{challenge.ranking.scheme}|ties:{challenge.ranking.plan.ties}|v{__version__}"
     )
 
 
-def describe_ranking(rulebook: Rulebook) -> str:
-    """The ranking in a sentence, so that a leaderboard says what its score is."""
+def describe_ranking(rulebook: Rulebook) -> dict[str, Any]:
+    """Every choice behind the places, and the ranking in a sentence that says what the score is."""
     spec = rulebook.challenge.ranking
+    plan = spec.plan
     missing = (
         spec.missing
         if isinstance(spec.missing, str)
         else ", ".join(f"{k}={v:g}" for k, v in spec.missing.items())
     )
-    return (
-        f"{spec.scheme}: ranks per case, region and metric (ties {spec.ties}), mean within the case, then "
-        f"over cases; smallest wins; equal scores share the smaller place; missing values: {missing}; "
-        "a score left empty because both sides are empty counts as the best one"
-    )
+    direction = "largest" if plan.single_column_is_aggregate else "smallest"
+    return {
+        "rule": (
+            f"{spec.scheme}: teams are {plan.says}; aggregate {spec.aggregate}, ties {plan.ties}, joined by "
+            f"{plan.combine}; the smallest mean of ranks wins, a single {direction}-is-best number by its "
+            f"metric's direction; equal scores (to 12 digits): {plan.final_ties}; missing values: {missing}; "
+            "a score left empty because both sides are empty counts as the best one within its case and is "
+            "left out of means"
+        ),
+        "scheme": spec.scheme,
+        "steps": list(plan.steps),
+        "aggregate": spec.aggregate,
+        "combine": plan.combine,
+        "ties": plan.ties,
+        "final_ties": plan.final_ties,
+        "missing": spec.missing,
+        "per": "institution" if plan.per_institution else "all",
+    }

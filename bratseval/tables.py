@@ -47,6 +47,8 @@ TEAM_COLUMNS = (
 )  # fmt: skip
 PROBLEM_COLUMNS = ("severity", "code", "team", "case", "file", "message", "hint")
 INPUT_COLUMNS = ("team", "case", "role", "file", "bytes", "sha256")
+# An infinite score has an empty cell, since no table holds `inf`; its reason brings it back on reading.
+INFINITE = {"infinite": math.inf, "minus infinite": -math.inf}
 # Statuses whose value is the price of something that went wrong with the file or the run.
 PENALIZED = {"missing", "invalid", "crashed", "timeout"}
 
@@ -56,6 +58,11 @@ def number(value: float) -> str:
     if not math.isfinite(value):
         raise ValueError(f"{value} must not reach a table")
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
+
+
+def finite(value: float) -> float | None:
+    """The number, or None (an empty cell) for nan and infinity."""
+    return float(value) if math.isfinite(value) else None
 
 
 def cell(value: Cell) -> str:
@@ -99,7 +106,15 @@ def sort_scores(rows: Iterable[ScoreRow], regions: Sequence[str], metrics: Seque
 
 def scores_csv(rows: Iterable[ScoreRow]) -> str:
     """scores.csv."""
-    return csv_text(SCORE_COLUMNS, ([getattr(row, column) for column in SCORE_COLUMNS] for row in rows))
+    return csv_text(SCORE_COLUMNS, (_score_cells(row) for row in rows))
+
+
+def _score_cells(row: ScoreRow) -> list[Cell]:
+    cells: list[Cell] = [getattr(row, column) for column in SCORE_COLUMNS]
+    for reason, value in INFINITE.items():
+        if row.value == value:
+            cells[-1] = reason
+    return [finite(value) if isinstance(value, float) else value for value in cells]
 
 
 def cases_csv(rows: Iterable[ScoreRow]) -> str:
@@ -109,7 +124,8 @@ def cases_csv(rows: Iterable[ScoreRow]) -> str:
     for row in rows:
         column = f"{row.metric}_{row.region}" if row.region else row.metric
         columns[column] = None
-        table.setdefault((row.team, row.institution, row.case), {})[column] = row.value
+        value = None if row.value is None else finite(row.value)
+        table.setdefault((row.team, row.institution, row.case), {})[column] = value
     return csv_text(
         ("team", "institution", "case", *columns),
         ([*key, *(values.get(column) for column in columns)] for key, values in table.items()),
@@ -127,9 +143,11 @@ def teams_csv(rows: Iterable[ScoreRow]) -> str:
         penalized = sum(row.status in PENALIZED for row in members)
         statistics: list[Cell] = [None] * 5
         if values.size:
-            spread = float(values.std(ddof=1)) if values.size > 1 else None
-            median, low, high = (float(np.percentile(values, q)) for q in (50, 25, 75))
-            statistics = [float(values.mean()), spread, median, low, high]
+            with np.errstate(invalid="ignore"):
+                spread = float(values.std(ddof=1)) if values.size > 1 else None
+                median, low, high = (float(np.percentile(values, q)) for q in (50, 25, 75))
+            numbers = (float(values.mean()), spread, median, low, high)
+            statistics = [None if number is None else finite(number) for number in numbers]
         table.append([*key, int(values.size), penalized, *statistics])
     return csv_text(TEAM_COLUMNS, table)
 
@@ -170,63 +188,3 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 
 def _unescape(text: str) -> str:
     return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA_STARTS) else text
-
-
-def read_scores(path: Path) -> list[ScoreRow]:
-    """Rows of scores.csv, or of any CSV with team, case, region, metric, value (and institution)."""
-    header, records = read_rows(path)
-    required = ("team", "case", "region", "metric", "value")
-    absent = [name for name in required if name not in header]
-    if absent:
-        raise UsageError(
-            Problem(
-                "error", "CSV003", f"{path} has no column {', '.join(absent)} (found {', '.join(header)})",
-                f"expected {', '.join(required)} and optionally institution", file=str(path),
-            )
-        )  # fmt: skip
-    faults: list[Problem] = []
-    rows: list[ScoreRow] = []
-    seen: dict[tuple[str, ...], int] = {}
-    for line, record in enumerate(records, start=2):
-        team, institution, case, region, metric = (record.get(name, "") for name in KEY_COLUMNS)
-        key = (team, institution, case, region, metric)
-        if key in seen:
-            faults.append(
-                Problem(
-                    "error",
-                    "CSV004",
-                    f"{path}:{line}: repeats line {seen[key]} ({', '.join(key)})",
-                    file=str(path),
-                )
-            )
-        seen[key] = line
-        try:
-            value, measured = (_parse(record.get(name, "")) for name in ("value", "measured"))
-        except ValueError as error:
-            faults.append(
-                Problem(
-                    "error", "CSV005", f"{path}:{line}: {error}", "use a dot as decimal mark", file=str(path)
-                )
-            )
-            continue
-        status = record.get("status") or ("ok" if value is not None else "missing")
-        rows.append(
-            ScoreRow(
-                team, institution, case, region, metric, value, measured, status, record.get("reason", "")
-            )
-        )
-    if faults:
-        raise UsageError(faults)
-    return rows
-
-
-def _parse(text: str) -> float | None:
-    if not text.strip():
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a number") from None
-    if not math.isfinite(value):
-        raise ValueError(f"{text!r} is not a finite number; leave the cell empty or put the penalty")
-    return value

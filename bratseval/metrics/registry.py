@@ -86,3 +86,44 @@ def find_metric(name: str) -> tuple[Level, Metric]:
         close = difflib.get_close_matches(name, names, n=1)
         raise KeyError(f"did you mean {close[0]!r}?" if close else "`bratseval metrics` lists all")
     return names[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a ranking needs to know of a metric; best and worst are None where there is no bound."""
+
+    smaller: bool
+    best: float | None
+    worst: float | None
+
+
+# Scores that `rank` reads although no task here computes them. Of errors, the smallest is the best.
+_ERRORS = (
+    *("mee", "mean_euclidean_error", "max_euclidean_error", "relative_tre"),
+    *("jacobian_nonpositive", "jacobian_nonpositive_percent", "jacobian_std"),
+    *("ftp_ratio_auc", "ftn_ratio_auc", "ece", "ged2", "brier", "rater_variance"),
+    *("mse", "rmse", "msle", "mae", "voe", "rvd", "rmsd", "tumor_burden_rmse", "tumor_burden_max"),
+)
+_SHARES = (
+    *("robustness", "hit_rate_auc", "dice_auc", "qu_score", "averaged_dice", "ssim"),
+    *("accuracy", "auroc", "f1", "c_index", "convergence_score", "global_dice", "lesion_recall_any"),
+)
+_CORRELATIONS = ("mcc", "pearson", "spearman", "kendall")
+
+
+def score_facts(name: str) -> Facts:
+    """Direction and bounds of any score the contract names; KeyError carrying a suggestion otherwise."""
+    if name in _ERRORS:
+        return Facts(True, 0.0, None)
+    if name in _SHARES or (name.startswith("hit_rate_") and name.endswith("mm")):
+        return Facts(False, 1.0, 0.0)
+    if name in _CORRELATIONS:
+        return Facts(False, 1.0, -1.0)
+    if name in ("psnr", "psnr_01"):
+        return Facts(False, None, None)
+    try:
+        _, entry = find_metric(name)
+    except KeyError as unknown:
+        close = difflib.get_close_matches(name, [*metric_names(), *_ERRORS, *_SHARES], n=1)
+        raise KeyError(f"did you mean {close[0]!r}?" if close else unknown.args[0]) from None
+    return Facts(entry.smaller_is_better, entry.best, entry.worst)

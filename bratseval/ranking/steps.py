@@ -1,7 +1,7 @@
 """The small steps that every ranking scheme is made of; pure functions on arrays.
 
-A table of scores is an array (teams, units); a unit is one case x region x metric. nan means that
-a score is missing.
+Axes: teams first. A column is one ranked region x metric, a draw is one weighting of the cases
+(the observed cases, a bootstrap sample, or all cases but one). nan means that there is no value.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def round_significant(values: np.ndarray, digits: int = DIGITS) -> np.ndarray:
 def rank(values: np.ndarray, ties: Ties) -> np.ndarray:
     """Rank along the first axis (teams), 1 = smallest = best; missing values come last, tied.
 
-    values : (teams, units) float64. Returns float64 of the same shape.
+    values : (teams, ...) float64. Returns float64 of the same shape.
     """
     filled = round_significant(np.where(np.isnan(values), 0.0, values))
     absent = np.isnan(values)
@@ -40,3 +40,126 @@ def rank(values: np.ndarray, ties: Ties) -> np.ndarray:
         return 1.0 + (smaller & lowest[None]).sum(axis=1)
     same = equal.sum(axis=1)
     return {"min": below + 1.0, "max": below + same, "average": below + (same + 1) / 2}[ties] * 1.0
+
+
+def after_largest(ranks: np.ndarray, absent: np.ndarray, ties: Ties) -> np.ndarray:
+    """Ranks with the absent teams right after the largest rank present (challengeR, rankNA2.R).
+
+    ranks : (teams, ...) from `rank`; absent : bool, same shape. min and dense: largest + 1; average: plus
+    the mean of 1..k for k absent teams; max: plus k (challengeR forgives them there).
+    """
+    k = absent.sum(axis=0)
+    step = {"min": 1.0, "dense": 1.0, "average": (k + 1) / 2, "max": k}[ties]
+    largest = np.where(absent, 0.0, ranks).max(axis=0)
+    return np.where(absent, largest + step, ranks)
+
+
+def combine(ranks: np.ndarray, weights: np.ndarray, how: str, axis: int) -> np.ndarray:
+    """Join the ranks of several columns into one number; nan is left out, nan where nothing is left.
+
+    how : mean, sum and geometric_mean take the weights (columns,); median counts every column once.
+    """
+    shape = [1] * ranks.ndim
+    shape[axis] = len(weights)
+    present = ~np.isnan(ranks)
+    weight = np.where(present, weights.reshape(shape), 0.0)
+    known = np.where(present, ranks, 1.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if how == "median":
+            by_column = np.moveaxis(ranks, axis, -1)
+            return quantile(by_column, np.ones((1, by_column.shape[-1]), np.int64), 0.5)[..., 0]
+        if how == "geometric_mean":
+            return np.asarray(np.exp((weight * np.log(known)).sum(axis=axis) / weight.sum(axis=axis)))
+        total = (weight * known).sum(axis=axis)
+        if how == "sum":
+            return np.where(present.any(axis=axis), total, np.nan)
+        return np.asarray(total / weight.sum(axis=axis))
+
+
+def aggregate(values: np.ndarray, counts: np.ndarray | None, how: str) -> np.ndarray:
+    """Aggregate over cases (last axis), each case counted as often as it was drawn.
+
+    values : (..., cases), nan left out. counts : (draws, cases) int, None for every case once.
+    how : mean, sum, median, qNN (percentile, R's type 7), geometric_mean, variance and std (n - 1),
+    gini. Returns (..., draws); nan where a draw has no value, variance of a single value included.
+    """
+    if how == "median" or how.startswith("q"):
+        counts = np.ones((1, values.shape[-1]), np.int64) if counts is None else counts
+        return quantile(values, counts, 0.5 if how == "median" else float(how[1:]) / 100)
+    if how == "gini":
+        return _gini(values, np.ones((1, values.shape[-1]), np.int64) if counts is None else counts)
+    if how == "geometric_mean":
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.exp(aggregate(np.log(values), counts, "mean"))
+    if how in ("variance", "std"):
+        center = aggregate(values, None, "mean")  # against cancellation; it does not change the result
+        with np.errstate(invalid="ignore", divide="ignore"):
+            first = _sum(values - center, counts)
+            second = _sum((values - center) ** 2, counts)
+            n = _sum(np.where(np.isnan(values), np.nan, 1.0), counts)
+            variance = np.where(n > 1, np.maximum(second - first**2 / n, 0.0) / (n - 1), np.nan)
+        return np.sqrt(variance) if how == "std" else variance
+    total = _sum(values, counts)
+    if how == "sum":
+        return total
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(total / _sum(np.where(np.isnan(values), np.nan, 1.0), counts))
+
+
+def _sum(values: np.ndarray, counts: np.ndarray | None) -> np.ndarray:
+    """Sum over cases, nan left out, inf kept: (..., draws); nan where a draw has no value."""
+    present = ~np.isnan(values)
+    finite = np.where(np.isfinite(values), values, 0.0)
+    if counts is None:
+        # Without a matrix product, whose last digit differs between machines.
+        return np.where(present.any(axis=-1), np.where(present, values, 0.0).sum(axis=-1), np.nan)[..., None]
+    weights = counts.T.astype(np.float64)
+    total = np.where(present @ weights > 0, finite @ weights, np.nan)
+    for infinite in (np.inf, -np.inf):
+        if (values == infinite).any():
+            total = total + np.where((values == infinite) @ weights > 0, infinite, 0.0)
+    return total
+
+
+def quantile(values: np.ndarray, counts: np.ndarray, share: float) -> np.ndarray:
+    """Quantile over cases by linear interpolation (R's type 7), each case as often as drawn.
+
+    values : (..., cases); counts : (draws, cases) int. Returns (..., draws).
+    """
+    rows = values.reshape(-1, values.shape[-1])
+    result = np.full((len(rows), len(counts)), np.nan)
+    for index, row in enumerate(rows):
+        order = np.argsort(row)[: np.count_nonzero(~np.isnan(row))]
+        if not order.size:
+            continue
+        ranked = row[order]
+        reached = np.cumsum(counts[:, order], axis=1)
+        total = reached[:, -1]
+        position = share * np.maximum(total - 1, 0)
+        low = np.floor(position + 1e-9)
+        part = np.where(position - low > 1e-9, position - low, 0.0)
+        last = order.size - 1
+        below = ranked[np.minimum((reached <= low[:, None]).sum(axis=1), last)]
+        above = ranked[np.minimum((reached <= low[:, None] + 1).sum(axis=1), last)]
+        with np.errstate(invalid="ignore"):
+            between = np.where(part > 0, (1 - part) * below + part * above, below)
+        result[index] = np.where(total > 0, between, np.nan)
+    return result.reshape(*values.shape[:-1], len(counts))
+
+
+def _gini(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Gini index over cases: 0 when all values are equal, towards 1 when one case has everything."""
+    rows = values.reshape(-1, values.shape[-1])
+    result = np.full((len(rows), len(counts)), np.nan)
+    for index, row in enumerate(rows):
+        order = np.argsort(row)[: np.count_nonzero(~np.isnan(row))]
+        drawn = counts[:, order].astype(np.float64)
+        reached = np.cumsum(drawn, axis=1)
+        n = drawn.sum(axis=1)
+        total = drawn @ row[order]
+        # A case drawn c times takes the places reached - c + 1 .. reached in the sorted sample.
+        placed = (drawn * (reached - (drawn - 1) / 2)) @ row[order]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            index_value = 2 * placed / (n * total) - (n + 1) / n
+        result[index] = np.where(total == 0, np.where(n > 0, 0.0, np.nan), index_value)
+    return result.reshape(*values.shape[:-1], len(counts))

@@ -1,0 +1,183 @@
+"""A ranking scheme at work: a grid of scores and a plan of steps to a score for every team."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bratseval.ranking.rules import Ranking, Scheme
+from bratseval.ranking.significance import adjust, wilcoxon
+from bratseval.ranking.steps import after_largest, aggregate, combine, rank
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The complete table team x column x case; a column is one ranked region x metric.
+
+    values : (teams, columns, cases) float64, nan where there is none.
+    empty : bool, same shape: rightly without a value (nothing to measure on either side).
+    smaller, cohort : (columns,) bool: small is better; one value for the whole cohort, which stands
+    in every case. weights, best, worst : (columns,), best and worst nan where the metric has none.
+    institutions : (cases,) int, from 0.
+    """
+
+    values: np.ndarray
+    empty: np.ndarray
+    smaller: np.ndarray
+    cohort: np.ndarray
+    weights: np.ndarray
+    best: np.ndarray
+    worst: np.ndarray
+    institutions: np.ndarray
+
+    @property
+    def missing(self) -> np.ndarray:
+        """bool (teams, columns, cases): no value although there should be one."""
+        return np.isnan(self.values) & ~self.empty
+
+    def of_cases(self, chosen: np.ndarray) -> Grid:
+        """The grid of some cases: (cases,) bool or indices."""
+        _, institutions = np.unique(self.institutions[chosen], return_inverse=True)
+        return replace(
+            self,
+            values=self.values[:, :, chosen],
+            empty=self.empty[:, :, chosen],
+            institutions=institutions,
+        )
+
+    def of_teams(self, chosen: list[int]) -> Grid:
+        """The grid of some teams."""
+        return replace(self, values=self.values[chosen], empty=self.empty[chosen])
+
+    def for_ranks(self) -> np.ndarray:
+        """Values to compare within a case, small is better; nan where a value is missing.
+
+        Where one team has a value or misses one, those that rightly have none hold the best there is:
+        they must not rank behind a failure.
+        """
+        contested = ~self.empty.all(axis=0)
+        limit = np.where(np.isnan(self.best), np.where(self.smaller, -np.inf, np.inf), self.best)
+        filled = np.where(self.empty & contested, limit[:, None], self.values)
+        return np.where(self.smaller[:, None], filled, -filled)
+
+    def for_means(self, missing: object) -> np.ndarray:
+        """Values to aggregate or to test: rightly empty ones left out, missing ones by the rule.
+
+        `worst` becomes the metric's worst value or, where that has no bound, the worst in the column.
+        """
+        if missing == "drop" or not self.missing.any():
+            return self.values
+        worst = self.worst.copy()
+        for column in np.flatnonzero(np.isnan(worst)):
+            seen = self.values[:, column][~np.isnan(self.values[:, column])]
+            if seen.size:
+                worst[column] = seen.max() if self.smaller[column] else seen.min()
+        return np.where(self.missing, worst[:, None], self.values)
+
+
+def score(grid: Grid, ranking: Ranking, counts: np.ndarray | None = None) -> tuple[np.ndarray, bool]:
+    """Score of every team, and whether a small one is better.
+
+    counts : (draws, cases) how often each case counts, None for every case once.
+    Returns (teams, draws).
+    """
+    plan = ranking.plan
+    if not plan.per_institution:
+        return _score(grid, ranking, plan, counts)
+    inside = replace(plan, single_column_is_aggregate=False)
+    total: np.ndarray | float = 0.0
+    present: np.ndarray | float = 0.0
+    for institution in range(grid.institutions.max() + 1):
+        members = np.flatnonzero(grid.institutions == institution)
+        own = None if counts is None else counts[:, members]
+        found, _ = _score(grid.of_cases(members), ranking, inside, own)
+        here = np.ones(1) if own is None else (own.sum(axis=1) > 0).astype(np.float64)
+        total = total + np.where(here > 0, found, 0.0)
+        present = present + here
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total / present), True
+
+
+def _score(grid: Grid, ranking: Ranking, plan: Scheme, counts: np.ndarray | None) -> tuple[np.ndarray, bool]:
+    """Run the steps: (teams, columns, cases) shrinks to (teams, draws)."""
+    smaller, weights = grid.smaller, grid.weights
+    alone = plan.single_column_is_aggregate and len(smaller) == 1
+    table: np.ndarray | None = None
+    over_cases = True  # the last axis is cases before, draws after the cases are aggregated
+    for step in plan.steps:
+        if step == "aggregate":
+            values = grid.for_means(ranking.missing) if table is None else table
+            spread = aggregate(values, counts, ranking.spread) if plan.spread else None
+            table, over_cases = aggregate(values, counts, ranking.aggregate), False
+            if spread is not None:
+                table = np.concatenate([table, spread], axis=1)
+                smaller = np.concatenate([smaller, np.ones(len(smaller), bool)])
+                weights = np.tile(weights, 2)
+        elif step == "test":
+            table, over_cases = wins(grid, ranking, plan, counts), False
+            smaller = np.zeros(len(smaller), bool)
+        elif step == "rank":
+            if table is None:
+                table = case_ranks(grid, ranking, plan)
+            elif alone:
+                continue
+            else:
+                table = rank(np.where(smaller[:, None], table, -table), plan.ties)
+            smaller = np.ones(table.shape[1], bool)
+        elif table is not None:
+            table = combine(table, weights, plan.combine, axis=1)[:, None]
+            weights = np.ones(1)
+    if table is None or over_cases:
+        raise ValueError("a scheme must aggregate or test")
+    return table[:, 0], bool(smaller[0])
+
+
+def case_ranks(grid: Grid, ranking: Ranking, plan: Scheme) -> np.ndarray:
+    """Ranks within every case and column: (teams, columns, cases), nan where none is given."""
+    values = grid.for_ranks()
+    ranks = rank(values, plan.ties)
+    if plan.missing_after == "largest_rank":
+        ranks = after_largest(ranks, np.isnan(values), plan.ties)
+    ranks[:, grid.empty.all(axis=0)] = np.nan
+    if ranking.missing == "drop":
+        ranks[grid.missing] = np.nan
+    elif ranking.missing == "rank_zero":
+        ranks[grid.missing] = 0.0
+    return ranks
+
+
+def cumulative_ranks(grid: Grid, ranking: Ranking) -> np.ndarray:
+    """A team's rank in a case over all columns that were measured there: (teams, cases)."""
+    plan = ranking.plan
+    measured = ~grid.cohort
+    ranks = case_ranks(grid, ranking, plan)[:, measured]
+    return combine(ranks, grid.weights[measured], plan.combine, axis=1)
+
+
+def wilcoxon_of_columns(
+    grid: Grid, ranking: Ranking, counts: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """p-values, plain and adjusted within each column: (teams, teams, columns, draws).
+
+    A cohort metric has no cases to test: p is 1.
+    """
+    values = grid.for_means(ranking.missing)
+    compared = grid.for_ranks()
+    values = np.where(grid.empty, compared, np.where(grid.smaller[:, None], values, -values))
+    p_values = np.stack(
+        [
+            np.where(grid.cohort[column], 1.0, wilcoxon(values[:, column], counts))
+            for column in range(values.shape[1])
+        ],
+        axis=2,
+    )
+    return p_values, adjust(p_values, ranking.adjust or "holm")
+
+
+def wins(grid: Grid, ranking: Ranking, plan: Scheme, counts: np.ndarray | None = None) -> np.ndarray:
+    """Share (or number) of the other teams that each beats: (teams, columns, draws)."""
+    p_values, adjusted = wilcoxon_of_columns(grid, ranking, counts)
+    decided = (adjusted if ranking.adjust else p_values) <= ranking.alpha
+    beaten = decided.sum(axis=1).astype(np.float64)
+    return beaten if plan.count_wins else beaten / max(len(beaten) - 1, 1)
