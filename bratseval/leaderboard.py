@@ -54,8 +54,7 @@ def rank_teams(rows: Sequence[ScoreRow], challenge: Challenge) -> Leaderboard:
     """
     spec = challenge.ranking
     scores, problems = build_grid(rows, challenge)
-    numbers = score(scores.grid, spec)[0][:, 0]
-    reached = places(scores, spec)[:, 0]
+    numbers, reached = (table[:, 0] for table in standings(scores, spec))
     if np.isinf(numbers).any():
         names = ", ".join(
             team for team, number in zip(scores.teams, numbers, strict=True) if np.isinf(number)
@@ -65,7 +64,7 @@ def rank_teams(rows: Sequence[ScoreRow], challenge: Challenge) -> Leaderboard:
         problems.append(Problem("warning", "RUN007", message, hint))
     metrics = tuple(dict.fromkeys(metric for _, metric in scores.columns))
     regions = tuple(dict.fromkeys(region for region, _ in scores.columns))
-    columns = [column for metric in metrics for column in scores.columns if column[1] == metric]
+    columns = sorted(scores.columns, key=lambda column: metrics.index(column[1]))
     means = column_means(rows, columns)
     missing = missing_cases(rows)
     cases = sum(bool(case) for _, case in scores.cases)
@@ -88,8 +87,10 @@ def rank_teams(rows: Sequence[ScoreRow], challenge: Challenge) -> Leaderboard:
     )
 
 
-def places(scores: ScoreGrid, spec: Ranking, counts: np.ndarray | None = None) -> np.ndarray:
-    """Place of every team, ties broken: (teams, draws); counts as in `score`."""
+def standings(
+    scores: ScoreGrid, spec: Ranking, counts: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score and place of every team, ties broken: two (teams, draws); counts as in `score`."""
     numbers, small = score(scores.grid, spec, counts)
     keys = [numbers if small else -numbers]
     for grid, statistic in scores.breakers:
@@ -101,7 +102,7 @@ def places(scores: ScoreGrid, spec: Ranking, counts: np.ndarray | None = None) -
     for key in keys:
         order = order * (len(order) + 1) + rank(key, "dense")
         order = rank(order, "dense")
-    return rank(order, spec.plan.final_ties or "min")
+    return numbers, rank(order, spec.plan.final_ties or "min")
 
 
 def column_name(region: str, metric: str) -> str:

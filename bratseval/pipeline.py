@@ -118,6 +118,11 @@ def _evaluate(
     problems: list[Problem],
 ) -> Ended:
     started = time.monotonic()
+    strange = sorted(set(rulebook.challenge.ranking.metrics) - set(rulebook.metrics))
+    if command == "run" and strange:
+        message = f"{rulebook.challenge.name} ranks {', '.join(strange)} but does not compute it"
+        hint = "add it to metrics, or rank scores from elsewhere with `bratseval rank`"
+        raise UsageError(Problem("error", "CFG008", message, hint))
     check_output(output, rulebook.digest, options.overwrite)
     cases, found = plan(rulebook, teams, references, options)
     problems = problems + found

@@ -75,6 +75,11 @@ def build_grid(rows: Sequence[ScoreRow], challenge: Challenge) -> tuple[ScoreGri
         and not (at == 0 and {column[0] for column in columns} == {""})
     ]
     grid = _grid(listed, teams, cases, columns, challenge)
+    if np.isinf(grid.values).any():
+        counts = zip(teams, np.isinf(grid.values).sum(axis=(1, 2)).tolist(), strict=True)
+        shown = ", ".join(f"{team}: {n}" for team, n in counts if n)
+        message = f"infinite scores ({shown}) rank behind every number, or before where larger is better"
+        problems.append(Problem("warning", "CSV014", message, "give them the penalty of the challenge"))
     breakers = []
     for breaker in spec.breakers:
         own = [r for r in rows if r.metric == breaker.metric and r.region in (*regions, "")]

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bratseval.errors import Problem
-from bratseval.leaderboard import column_name, missing_cases, places
+from bratseval.leaderboard import column_name, missing_cases, standings
 from bratseval.ranking.rules import Ranking
-from bratseval.ranking.schemes import score
 from bratseval.ranking.steps import aggregate, quantile
 from bratseval.tables import Cell, ScoreRow, csv_text, finite
 
@@ -31,7 +30,9 @@ def strata_csv(
     """
     rows = list(rows)
     problems: list[Problem] = []
-    names = [column_name(*column) for column in scores.columns]
+    metrics = [metric for _, metric in scores.columns]
+    shown = sorted(range(len(metrics)), key=lambda k: metrics.index(metrics[k]))  # as in leaderboard.csv
+    names = [column_name(*scores.columns[k]) for k in shown]
     table: list[list[Cell]] = []
     for column, of_case in columns.items():
         values = [of_case.get(case, "") for _, case in scores.cases]
@@ -55,9 +56,9 @@ def strata_csv(
                 [
                     *(column, value, float(reached[i]), scores.teams[i], finite(score_of[i]), len(chosen)),
                     missing.get(scores.teams[i], 0),
-                    *(finite(mean) for mean in mean_of[i]),
+                    *(finite(mean) for mean in mean_of[i, shown]),
                     finite(score_gap[i]),
-                    *(finite(gap) for gap in gaps[i]),
+                    *(finite(gap) for gap in gaps[i, shown]),
                 ]
                 for i in order
             ]
@@ -67,11 +68,8 @@ def strata_csv(
 
 def _stratum(scores: ScoreGrid, spec: Ranking) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Places and scores (teams,), and means (teams, columns) of the cases of one stratum."""
-    return (
-        places(scores, spec)[:, 0],
-        score(scores.grid, spec)[0][:, 0],
-        aggregate(scores.raw, None, "mean")[..., 0],
-    )
+    numbers, reached = standings(scores, spec)
+    return reached[:, 0], numbers[:, 0], aggregate(scores.raw, None, "mean")[..., 0]
 
 
 def _gap(strata: np.ndarray) -> np.ndarray:

@@ -83,7 +83,10 @@ BASE = "extends: brats2023-gli\nname: my\n"
         ),
         (BASE + "metrics: {lesion_dcie: {}}\n", "'lesion_dcie' is not a metric; did you mean 'lesion_dice'?"),
         (BASE + "regions: {WT: [NCR, XX]}\n", "regions.WT: label 'XX' is not in labels (NCR, ED, ET)"),
-        (BASE + "ranking: {metrics: [hd59]}\n", "ranking.metrics: 'hd59' is not one of"),
+        (
+            BASE + "ranking: {metrics: [hd59]}\n",
+            "ranking.metrics: 'hd59' is not a metric; did you mean 'hd95'",
+        ),
         (BASE + "files: {prediction: ['no group'], reference: []}\n", "has no group (?P<case>...)"),
         (BASE + "files: {prediction: ['(?P<case>'], reference: []}\n", "is not a regular expression"),
         (BASE + "labels: {ET: 300}\n", "labels.ET: Input should be less than or equal to 255 (found 300)"),

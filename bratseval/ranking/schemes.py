@@ -36,6 +36,11 @@ class Grid:
         """bool (teams, columns, cases): no value although there should be one."""
         return np.isnan(self.values) & ~self.empty
 
+    @property
+    def limit(self) -> np.ndarray:
+        """Best value of every column, infinite where the metric has no bound: (columns,)."""
+        return np.where(np.isnan(self.best), np.where(self.smaller, -np.inf, np.inf), self.best)
+
     def of_cases(self, chosen: np.ndarray) -> Grid:
         """The grid of some cases: (cases,) bool or indices."""
         _, institutions = np.unique(self.institutions[chosen], return_inverse=True)
@@ -57,8 +62,7 @@ class Grid:
         they must not rank behind a failure.
         """
         contested = ~self.empty.all(axis=0)
-        limit = np.where(np.isnan(self.best), np.where(self.smaller, -np.inf, np.inf), self.best)
-        filled = np.where(self.empty & contested, limit[:, None], self.values)
+        filled = np.where(self.empty & contested, self.limit[:, None], self.values)
         return np.where(self.smaller[:, None], filled, -filled)
 
     def for_means(self, missing: object) -> np.ndarray:
@@ -108,9 +112,13 @@ def _score(grid: Grid, ranking: Ranking, plan: Scheme, counts: np.ndarray | None
     for step in plan.steps:
         if step == "aggregate":
             values = grid.for_means(ranking.missing) if table is None else table
-            spread = aggregate(values, counts, ranking.spread) if plan.spread else None
-            table, over_cases = aggregate(values, counts, ranking.aggregate), False
-            if spread is not None:
+            nothing = ~_counted(~grid.empty, counts)  # rightly empty in every case: not behind a failure
+            over_cases, first = False, table is None
+            table = aggregate(values, counts, ranking.aggregate)
+            if first:
+                table = np.where(nothing, grid.limit[:, None], table)
+            if plan.spread:
+                spread = np.where(nothing, 0.0, aggregate(values, counts, ranking.spread))
                 table = np.concatenate([table, spread], axis=1)
                 smaller = np.concatenate([smaller, np.ones(len(smaller), bool)])
                 weights = np.tile(weights, 2)
@@ -131,6 +139,13 @@ def _score(grid: Grid, ranking: Ranking, plan: Scheme, counts: np.ndarray | None
     if table is None or over_cases:
         raise ValueError("a scheme must aggregate or test")
     return table[:, 0], bool(smaller[0])
+
+
+def _counted(which: np.ndarray, counts: np.ndarray | None) -> np.ndarray:
+    """Whether any case that counts is marked: (..., cases) -> (..., draws)."""
+    if counts is None:
+        return np.asarray(which.any(axis=-1))[..., None]
+    return np.asarray(which @ counts.T.astype(np.float64) > 0)
 
 
 def case_ranks(grid: Grid, ranking: Ranking, plan: Scheme) -> np.ndarray:

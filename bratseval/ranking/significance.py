@@ -28,30 +28,32 @@ def wilcoxon(values: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray
     Returns (teams, teams, draws).
     """
     teams, cases = values.shape
-    counts = np.ones((1, cases), np.int64) if counts is None else counts
-    result = np.full((teams, teams, len(counts)), np.nan)
+    drawn = np.ones((cases, 1)) if counts is None else np.ascontiguousarray(counts.T, np.float64)
+    result = np.full((teams, teams, drawn.shape[1]), np.nan)
     for a, b in combinations(range(teams), 2):
         with np.errstate(invalid="ignore"):
             difference = values[a] - values[b]
-        result[a, b], result[b, a] = _signed_rank(difference, counts)
+        result[a, b], result[b, a] = _signed_rank(difference, drawn)
     return result
 
 
-def _signed_rank(difference: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """p that the differences lie below zero, and above zero: two arrays (draws,)."""
+def _signed_rank(difference: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """p that the differences (cases,) lie below zero, and above zero; drawn : (cases, draws)."""
     used = np.flatnonzero((difference != 0) & ~np.isnan(difference))
     if not used.size:
-        return np.ones(len(counts)), np.ones(len(counts))
+        return np.ones(drawn.shape[1]), np.ones(drawn.shape[1])
     used = used[np.argsort(np.abs(difference[used]), kind="stable")]
     size, above = np.abs(difference[used]), difference[used] > 0
     starts = np.flatnonzero(np.r_[True, size[1:] != size[:-1]])
-    drawn = counts[:, used].astype(np.float64)
-    tied = np.add.reduceat(drawn, starts, axis=1)
-    positive = np.add.reduceat(drawn * above, starts, axis=1)
-    n = tied.sum(axis=1)
-    mean_rank = np.cumsum(tied, axis=1) - (tied - 1) / 2  # average rank of every group of ties
-    statistic = (positive * mean_rank).sum(axis=1)
-    variance = n * (n + 1) * (2 * n + 1) / 24 - (tied**3 - tied).sum(axis=1) / 48
+    weights = drawn[used]
+    tied = weights if len(starts) == len(used) else np.add.reduceat(weights, starts, axis=0)
+    reached = np.cumsum(tied, axis=0)
+    n = reached[-1]
+    group = np.searchsorted(starts, np.flatnonzero(above), "right") - 1
+    # The average rank of a group of ties is reached - (tied - 1) / 2.
+    statistic = np.einsum("gd,gd->d", weights[above], reached[group]) + weights[above].sum(axis=0) / 2
+    statistic -= np.einsum("gd,gd->d", weights[above], tied[group]) / 2
+    variance = n * (n + 1) * (2 * n + 1) / 24 - (np.einsum("gd,gd,gd->d", tied, tied, tied) - n) / 48
     centered = statistic - n * (n + 1) / 4
     with np.errstate(invalid="ignore", divide="ignore"):
         below, beyond = (ndtr((sign * centered + 0.5) / np.sqrt(variance)) for sign in (1, -1))

@@ -1,0 +1,178 @@
+"""How far the places depend on the cases and on the scheme: bootstrap, leave one out, other schemes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from bratseval.leaderboard import standings
+from bratseval.ranking.rules import Ranking
+from bratseval.ranking.stability import bootstrap_counts, kendall_tau, leave_one_out_counts
+from bratseval.ranking.steps import quantile
+from bratseval.score_grid import ScoreGrid
+from bratseval.tables import Cell, csv_text, finite
+
+BLOCK = 500  # draws ranked at a time
+
+# What --compare-schemes sets side by side, beside the challenge's own scheme.
+COMPARED: dict[str, dict[str, str]] = {
+    "aggregate_then_rank (mean)": {"scheme": "aggregate_then_rank", "aggregate": "mean"},
+    "aggregate_then_rank (median)": {"scheme": "aggregate_then_rank", "aggregate": "median"},
+    "rank_then_aggregate (mean)": {"scheme": "rank_then_aggregate", "aggregate": "mean"},
+    "rank_then_aggregate (median)": {"scheme": "rank_then_aggregate", "aggregate": "median"},
+    "test_then_rank": {"scheme": "test_then_rank"},
+    "brats": {"scheme": "brats", "aggregate": "mean"},
+    "brats_mean": {"scheme": "brats_mean", "aggregate": "mean"},
+}
+
+
+def bootstrap_places(scores: ScoreGrid, spec: Ranking, full: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places in every bootstrap draw (teams, draws) and Kendall's tau-b against the full ranking (draws,)."""
+    counts = bootstrap_counts(
+        scores.grid.institutions, spec.bootstrap, spec.seed, within=spec.bootstrap_within == "institution"
+    )
+    drawn = _drawn(scores, spec, counts)[1]
+    return drawn, kendall_tau(drawn, full[:, None])
+
+
+def _drawn(scores: ScoreGrid, spec: Ranking, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and places (teams, draws), in blocks of draws so that memory stays small."""
+    blocks = [standings(scores, spec, counts[i : i + BLOCK]) for i in range(0, len(counts), BLOCK)]
+    return np.concatenate([n for n, _ in blocks], axis=1), np.concatenate([p for _, p in blocks], axis=1)
+
+
+def stability_csv(
+    scores: ScoreGrid, full: np.ndarray, drawn: np.ndarray, leave_out: Mapping[str, Any]
+) -> str:
+    """stability.csv: where the bootstrap and leaving one out put every team."""
+    once = np.ones((1, drawn.shape[1]), np.int64)
+    low, middle, high = (quantile(drawn, once, share)[:, 0] for share in (0.025, 0.5, 0.975))
+    first = (drawn == drawn.min(axis=0)).mean(axis=1)
+    same = (drawn == full[:, None]).mean(axis=1)
+    ranges = [name for name in ("case", "institution") if name in leave_out]
+    return csv_text(
+        (
+            *("team", "rank", "mean_rank", "median_rank", "rank_q025", "rank_q975", "first_share"),
+            "same_rank_share",
+            *(f"leave_one_{name}_out_{end}" for name in ranges for end in ("min", "max")),
+        ),
+        (
+            (
+                scores.teams[i],
+                float(full[i]),
+                *(float(column[i]) for column in (drawn.mean(axis=1), middle, low, high, first, same)),
+                *(leave_out[name]["rank_range"][scores.teams[i]][end] for name in ranges for end in (0, 1)),
+            )
+            for i in range(len(scores.teams))
+        ),
+    )
+
+
+def frequencies_csv(scores: ScoreGrid, drawn: np.ndarray) -> str:
+    """rank_frequencies.csv: share of the draws in which a team has a rank."""
+    return csv_text(
+        ("team", "rank", "share"),
+        (
+            (scores.teams[i], float(place), float((drawn[i] == place).mean()))
+            for i in range(len(scores.teams))
+            for place in np.unique(drawn[i])
+        ),
+    )
+
+
+def kendall_summary(kendall: np.ndarray) -> dict[str, Any]:
+    """Summary of Kendall's tau over draws; draws in which all teams tie have none."""
+    known = kendall[~np.isnan(kendall)]
+    summary: dict[str, Any] = {"kendall_undefined": int(np.isnan(kendall).sum())}
+    if known.size:
+        once = np.ones((1, known.size), np.int64)
+        summary["kendall_mean"] = float(known.mean())
+        for name, share in (("q025", 0.025), ("q25", 0.25), ("median", 0.5), ("q75", 0.75), ("q975", 0.975)):
+            summary[f"kendall_{name}"] = float(quantile(known, once, share)[0])
+    return summary
+
+
+def leave_one_out(
+    scores: ScoreGrid, spec: Ranking, full: np.ndarray
+) -> tuple[list[tuple[Cell, ...]], dict[str, Any]]:
+    """Rows of leave_one_out.csv, and who depends on one case or one institution."""
+    rows: list[tuple[Cell, ...]] = []
+    record: dict[str, Any] = {}
+    first = set(np.flatnonzero(full == full.min()).tolist())
+    kinds = [("case", np.arange(len(scores.cases)), ["/".join(filter(None, case)) for case in scores.cases])]
+    if len(scores.institutions) > 1:
+        kinds.append(("institution", scores.grid.institutions, list(scores.institutions)))
+    for kind, groups, names in kinds:
+        counts = leave_one_out_counts(groups)
+        numbers, reached = _drawn(scores, spec, counts)
+        winners = [
+            names[draw]
+            for draw in range(len(names))
+            if set(np.flatnonzero(reached[:, draw] == reached[:, draw].min()).tolist()) != first
+        ]
+        podium = full <= 3
+        moved = (reached[podium] != full[podium, None]).any(axis=0)
+        record[kind] = {
+            "changes_winner": winners,
+            "changes_podium_share": float(moved.mean()),
+            "rank_range": {
+                team: [float(reached[i].min()), float(reached[i].max())]
+                for i, team in enumerate(scores.teams)
+            },
+        }
+        rows += [
+            (kind, names[draw], team, finite(float(numbers[i, draw])), float(reached[i, draw]))
+            for draw in range(len(names))
+            for i, team in enumerate(scores.teams)
+        ]
+    return rows, record
+
+
+def compare_schemes(
+    scores: ScoreGrid, spec: Ranking, full: np.ndarray
+) -> tuple[dict[str, str], dict[str, Any], str]:
+    """The ranking under other accepted schemes: tables, record, and the answer in a sentence."""
+    ranked = {"challenge": (standings(scores, spec)[0][:, 0], full)}
+    for name, settings in COMPARED.items():
+        other = spec.model_copy(
+            update={"ties": None, "final_ties": None, "combine": None, "steps": [], "per": None, **settings}
+        )
+        numbers, reached = standings(scores, other)
+        ranked[name] = (numbers[:, 0], reached[:, 0])
+    winners = {
+        name: [scores.teams[i] for i in np.flatnonzero(reached == reached.min())]
+        for name, (_, reached) in ranked.items()
+    }
+    different = [name for name, teams in winners.items() if teams != winners["challenge"]]
+    tables = {
+        "schemes.csv": csv_text(
+            ("scheme", "team", "score", "rank"),
+            (
+                (name, scores.teams[i], finite(float(numbers[i])), float(reached[i]))
+                for name, (numbers, reached) in ranked.items()
+                for i in np.lexsort((np.arange(len(reached)), reached))
+            ),
+        ),
+        "agreement.csv": csv_text(
+            ("scheme", "other", "kendall", "same_winner"),
+            (
+                (
+                    one,
+                    two,
+                    finite(float(kendall_tau(ranked[one][1], ranked[two][1]))),
+                    int(winners[one] == winners[two]),
+                )
+                for one, two in combinations(ranked, 2)
+            ),
+        ),
+    }
+    crowned = ", ".join(winners["challenge"])
+    if different:
+        others = "; ".join(f"{name}: {', '.join(winners[name])}" for name in different)
+        sentence = f"another accepted scheme would crown another winner than {crowned}: {others}"
+    else:
+        sentence = f"{crowned} wins under all {len(COMPARED)} other schemes too"
+    return tables, {"winners": winners, "changes_winner": different}, sentence
