@@ -238,12 +238,14 @@ def match_one_to_one(
     """One-to-one matches that maximize the summed Dice, (reference, prediction) bool.
 
     panoptica's MaxBipartiteMatching: cost 1 - Dice for pairs with Dice of at least
-    ``minimum_dice``, a little over 1 otherwise; pairs of cost below 1 are matches.
+    ``minimum_dice``, a little over 1 otherwise; pairs of cost below 1 are matches. Where several
+    assignments are equally good, the order of the lesions decides: there, raster order with x fastest,
+    since panoptica reads the axes reversed (z, y, x).
     """
     from scipy.optimize import linear_sum_assignment
 
     matches = np.zeros(contingency.overlap.shape, bool)
-    rows, columns = reference.numbers, prediction.numbers
+    rows, columns = _x_fastest(reference), _x_fastest(prediction)
     if not rows.size or not columns.size:
         return matches
     totals = reference.sizes[rows][:, None] + prediction.sizes[columns][None, :]
@@ -253,3 +255,15 @@ def match_one_to_one(
     chosen = cost[row, column] < 1.0
     matches[rows[row[chosen]], columns[column[chosen]]] = True
     return matches
+
+
+def _x_fastest(lesions: Lesions) -> np.ndarray:
+    """Numbers of the lesions in the order of their first voxels, x running fastest."""
+    if lesions.numbers.size < 2:
+        return lesions.numbers
+    nx, ny, nz = lesions.labels.shape
+    voxels = np.flatnonzero(lesions.labels)
+    x, y, z = voxels // (ny * nz), voxels // nz % ny, voxels % nz
+    first = np.full(lesions.sizes.size, lesions.labels.size)
+    np.minimum.at(first, lesions.labels.ravel()[voxels], (z * ny + y) * nx + x)
+    return lesions.numbers[np.argsort(first[lesions.numbers])]

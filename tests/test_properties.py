@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from conftest import AFFINE
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reference_implementation import score_2023, score_2024, score_2026, score_captk
 from scipy import ndimage
@@ -109,6 +109,7 @@ def test_2024_and_2025_equal_the_plain_implementation(
 
 
 @settings(max_examples=15, deadline=None)
+@example(212072, (1.0, 1.0, 1.0))  # two assignments are equally good; panoptica takes the x-fastest order
 @given(SEEDS, SPACINGS)
 @pytest.mark.parametrize(("name", "parser"), [("brats2026-goat", "seg"), ("brats2026-met", "mets")])
 def test_2026_equals_the_plain_implementation(
