@@ -337,7 +337,7 @@ def _exit_code(problems: Iterable[Problem], complete: bool, fail_on: str) -> int
             reached.add(70)
         elif problem.code == "SUB014":
             reached.add(3)
-        elif problem.code == "CFG006":
+        elif problem.code in ("CFG006", "CSV006", "CSV010"):  # nothing can be ranked
             reached.add(2)
         elif problem.severity in levels:
             reached.add(1)

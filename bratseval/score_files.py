@@ -35,10 +35,9 @@ def read_scores(path: Path, challenge: Challenge | None = None) -> list[ScoreRow
     wide = {} if "value" in columns else _wide_columns(header, challenge)
     only = challenge.ranking.metrics[0] if challenge and len(challenge.ranking.metrics) == 1 else None
     regions = (challenge.ranking.regions or challenge.scored_regions) if challenge else []
-    required = ["team"] if wide else ["team", "value"]
-    required += [] if wide or only else ["metric"]
-    required += [] if wide or len(regions) == 1 else ["region"]
-    absent = [name for name in (*required, "case") if name not in columns]
+    required = {"team", "case"} if wide else {"team", "case", "region", "metric", "value"}
+    required -= ({"metric"} if only else set()) | ({"region"} if len(regions) == 1 else set())
+    absent = [name for name in _NAMES if name in required and name not in columns]
     if absent:
         message = f"{path} has no column {', '.join(absent)} (found {', '.join(header)})"
         hint = (
