@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from bratseval.challenge import Challenge
 from bratseval.leaderboard import Leaderboard
 from bratseval.pairwise import SUPERIORITY_COLUMNS, significance, significance_csv, superiority_rows
@@ -94,5 +96,5 @@ def _vary_cases(doubt: Doubt, board: Leaderboard, spec: Ranking) -> None:
         **kendall_summary(kendall),
     }
     shares = (drawn == drawn.min(axis=0)).mean(axis=1)
-    often = [f"{team} {share:.0%}" for team, share in zip(scores.teams, shares, strict=True) if share > 0]
+    often = [f"{scores.teams[i]} {shares[i]:.0%}" for i in np.argsort(-shares, kind="stable") if shares[i]]
     doubt.sentences.append(f"first in {spec.bootstrap} bootstrap draws of the cases: {', '.join(often)}")

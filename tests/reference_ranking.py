@@ -1,9 +1,9 @@
 """Plain and slow ranking schemes, written from the specification alone: an oracle for the tests.
 
 A table maps (team, institution, case, region, metric) to a value; None is a missing value, infinity is a
-value. An empty case marks a cohort metric: one value per team. Every scheme returns a score per team; whether
-a small score is good depends on the scheme: ranks are small-is-good, shares of teams beaten are large-is-good,
-and an aggregate goes with its metric. A score of None means that nothing was left to score (`drop`).
+value. An empty case marks a cohort metric: one value per team. Every scheme returns a score per team: small is
+good for ranks, large for shares of teams beaten, and an aggregate goes with its metric. A score of None means
+that nothing was left to score.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def rounded(value: float) -> float:
 
 
 def places(scores: Mapping[str, Value], smaller_is_better: bool, ties: str) -> dict[str, float]:
-    """The rank of every team, 1 = best; teams without a score are tied behind everything, infinity included."""
+    """The rank of every team, 1 = best; teams without a score are tied last, behind infinity too."""
 
     def key(value: Value) -> tuple[bool, float]:
         if value is None:
@@ -125,7 +125,7 @@ def _values(column: Column, team: str) -> list[Value]:
 
 
 def _filled(table: Table, missing: Missing) -> Table:
-    """The completed table with the number of its metric in place of every missing value, if numbers are given."""
+    """The completed table, missing values replaced by the number of their metric where numbers are given."""
     table = completed(table)
     if isinstance(missing, str):
         return table
@@ -142,7 +142,7 @@ def _filled_with_worst(table: Table, smaller: set[str], missing: Missing) -> Tab
 
 
 def _worst_value(column: Column, metric: str, smaller: set[str]) -> Value:
-    """0 for a metric bounded by 0..1 where large is good, otherwise the worst value present, if there is any."""
+    """0 for a metric bounded by 0..1 where large is good, otherwise the worst value present, if any."""
     bounded = metric in BOUNDED or metric.startswith(("nsd_", "lesion_nsd_"))
     if bounded and metric not in smaller:
         return 0.0
@@ -205,7 +205,7 @@ def _rank_column(column: Column, small: bool, missing: Missing, ties: str) -> Co
 
 
 def wilcoxon_p(better: Sequence[Value], worse: Sequence[Value], smaller_is_better: bool) -> float:
-    """One-sided p of the paired signed-rank test that the first team is better, by the normal approximation."""
+    """One-sided p of the paired signed-rank test (normal approximation) that the first team is better."""
     pairs = [(a, b) for a, b in zip(better, worse, strict=True) if a is not None and b is not None]
     pairs = [(a, b) for a, b in pairs if not (math.isinf(a) and a == b)]
     gains = [b - a if smaller_is_better else a - b for a, b in pairs]
@@ -271,7 +271,7 @@ def aggregate_then_rank(
 def rank_then_aggregate(
     table: Table, smaller: set[str], missing: Missing, ties: Ties, aggregate: str = "mean"
 ) -> Scores:
-    """One region-metric: the aggregate of the ranks within the cases; several: the mean of the ranks of these."""
+    """One region-metric: the aggregate of the ranks within the cases; several: the mean of their ranks."""
     teams = teams_of(table)
     parts: list[Scored] = []
     for (_, metric), column in _columns(_filled(table, missing)).items():
@@ -281,12 +281,7 @@ def rank_then_aggregate(
 
 
 def test_then_rank(
-    table: Table,
-    smaller: set[str],
-    missing: Missing,
-    ties: Ties,
-    alpha: float = 0.05,
-    adjust: Adjust = "holm",
+    table: Table, smaller: set[str], missing: Missing, ties: Ties, alpha: float, adjust: Adjust
 ) -> Scores:
     """One region-metric: the share of the others beaten (large is good); several: the mean of the ranks."""
     teams = teams_of(table)
@@ -418,7 +413,7 @@ def permutation_exact(
 def permutation_exact_of_means(
     table: Table, smaller: set[str], missing: Missing, ties: Ties, team: str, other: str
 ) -> float:
-    """As `permutation_exact`, but the rows of the two teams are swapped within a case and `brats_mean` rerun."""
+    """As `permutation_exact`, but the two teams swap their rows of a case and `brats_mean` is rerun."""
     full = completed(table)
     cases = cases_of(full)
 
