@@ -141,16 +141,16 @@ def _grid(
         for (_, metric), cohort in zip(columns, whole, strict=True)
     ]
     institutions = sorted({institution for institution, _ in cases})
-    return Grid(
-        np.where(absolute[:, None], np.abs(values), values),
-        empty,
-        np.array([fact.smaller for fact in facts]) | absolute,
-        whole,
-        np.array(weights),
-        np.where(absolute, 0.0, _bounds([fact.best for fact in facts])),
-        np.where(absolute, np.nan, _bounds([fact.worst for fact in facts])),
-        np.array([institutions.index(institution) for institution, _ in cases]),
-    )
+    smaller = np.array([fact.smaller for fact in facts]) | absolute
+    values = np.where(absolute[:, None], np.abs(values), values)
+    best = np.where(absolute, 0.0, _bounds([fact.best for fact in facts]))
+    worst = np.where(absolute, np.nan, _bounds([fact.worst for fact in facts]))
+    for column in np.flatnonzero(np.isnan(worst)):
+        seen = values[:, column][~np.isnan(values[:, column])]
+        if seen.size:
+            worst[column] = seen.max() if smaller[column] else seen.min()
+    places = np.array([institutions.index(institution) for institution, _ in cases])
+    return Grid(values, empty, smaller, whole, np.array(weights), best, worst, places)
 
 
 def _bounds(values: Iterable[float | None]) -> np.ndarray:

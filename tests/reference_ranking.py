@@ -1,9 +1,8 @@
 """Plain and slow ranking schemes, written from the specification alone: an oracle for the tests.
 
 A table maps (team, institution, case, region, metric) to a value; None is a missing value, infinity is a
-value. An empty case marks a cohort metric: one value per team. Every scheme returns a score per team: small is
-good for ranks, large for shares of teams beaten, and an aggregate goes with its metric. A score of None means
-that nothing was left to score.
+value. An empty case marks a cohort metric: one value per team. Every scheme returns a score per team: small
+is good for ranks, large for shares of teams beaten, an aggregate goes with its metric. None is no score.
 """
 
 from __future__ import annotations
@@ -26,17 +25,18 @@ Scored = tuple[Scores, bool]  # scores, and whether small is good
 Missing = Mapping[str, float] | Literal["worst", "drop"]
 Ties = Literal["min", "average", "max", "dense"]
 Adjust = Literal["none", "holm", "fdr"]
+Worst = Literal["last", "after"]
 Inside = Literal["rank_then_aggregate", "aggregate_then_rank", "test_then_rank"]
 
 TOLERANCE = 1e-12  # two permutation statistics this close count as equal
 
 # The metrics of the contract that cannot leave 0..1 and where large is good: their worst value is 0.
-BOUNDED = (
-    *("dice", "iou", "nsd", "sensitivity", "specificity", "precision", "panoptic_quality", "robustness"),
+BOUNDED = {
+    *("dice", "iou", "nsd", "sensitivity", "specificity", "precision", "volume_similarity", "global_dice"),
     *("lesion_dice", "lesion_nsd", "lesion_precision", "lesion_recall", "lesion_recall_any", "lesion_f1"),
-    *("dice_auc", "qu_score", "averaged_dice", "accuracy", "auroc", "f1", "c_index", "hit_rate_auc"),
-    *("global_dice", "volume_similarity", "convergence_score"),
-)
+    *("panoptic_quality", "robustness", "hit_rate_auc", "dice_auc", "qu_score", "averaged_dice"),
+    *("accuracy", "auroc", "f1", "c_index", "convergence_score"),
+}
 
 
 # Ranks
@@ -74,11 +74,27 @@ def _place(mine: tuple[bool, float], everyone: list[tuple[bool, float]], ties: s
     raise ValueError(f"unknown tie rule: {ties}")
 
 
+def places_after(scores: Scores, smaller_is_better: bool, ties: str) -> dict[str, float]:
+    """As `places`, but the missing ones rank as challengeR has it: right after the largest rank present.
+
+    It differs where several teams share the last rank present: 1, 2, 2, missing is 3 and not 4 (ties min).
+    """
+    ranks = places({t: v for t, v in scores.items() if v is not None}, smaller_is_better, ties)
+    absent: Scores = {team: None for team in scores if team not in ranks}
+    largest = max(ranks.values(), default=0.0)
+    return ranks | {team: largest + rank for team, rank in places(absent, True, ties).items()}
+
+
 def _ranks(scores: Scores, smaller_is_better: bool, missing: Missing, ties: str) -> Scores:
     """Ranks in which a missing score is last or, under `drop`, takes no part."""
     taking_part = scores if missing != "drop" else {t: v for t, v in scores.items() if v is not None}
     ranks = places(taking_part, smaller_is_better, ties)
     return {team: ranks.get(team) for team in scores}
+
+
+def _column_ranks(scores: Scores, smaller_is_better: bool, ties: str) -> Scores:
+    """Ranks of aggregates; a team with nothing in a region and metric is last there, even under `drop`."""
+    return dict(places(scores, smaller_is_better, ties))
 
 
 # The grid
@@ -143,7 +159,8 @@ def _filled_with_worst(table: Table, smaller: set[str], missing: Missing) -> Tab
 
 def _worst_value(column: Column, metric: str, smaller: set[str]) -> Value:
     """0 for a metric bounded by 0..1 where large is good, otherwise the worst value present, if any."""
-    bounded = metric in BOUNDED or metric.startswith(("nsd_", "lesion_nsd_"))
+    name = metric.removeprefix("large_").removeprefix("small_")
+    bounded = name in BOUNDED or name.startswith(("nsd_", "lesion_nsd_", "hit_rate_"))
     if bounded and metric not in smaller:
         return 0.0
     present = _present(value for row in column.values() for value in row.values())
@@ -189,7 +206,7 @@ def _combined(parts: Sequence[Scored], teams: Iterable[str], missing: Missing, t
     """The scores themselves of one region-metric, the mean of the ranks of several."""
     if len(parts) == 1:
         return parts[0][0]
-    return _means([_ranks(scores, small, missing, ties) for scores, small in parts], teams)
+    return _means([_column_ranks(scores, small, ties) for scores, small in parts], teams)
 
 
 # Aggregate, rank or test one region and metric
@@ -199,8 +216,10 @@ def _aggregate_column(column: Column, teams: list[str], aggregate: str) -> Score
     return {team: aggregated(_values(column, team), aggregate) for team in teams}
 
 
-def _rank_column(column: Column, small: bool, missing: Missing, ties: str) -> Column:
-    """The ranks within every case."""
+def _rank_column(column: Column, small: bool, missing: Missing, ties: str, worst: str = "last") -> Column:
+    """The ranks within every case; `worst` says how missing values rank under `missing: worst`."""
+    if missing == "worst" and worst == "after":
+        return {case: dict(places_after(row, small, ties)) for case, row in column.items()}
     return {case: _ranks(row, small, missing, ties) for case, row in column.items()}
 
 
@@ -261,21 +280,26 @@ def aggregate_then_rank(
     table: Table, smaller: set[str], missing: Missing, ties: Ties, aggregate: str = "mean"
 ) -> Scores:
     """One region-metric: the aggregate over the cases; several: the mean of the ranks of the aggregates."""
-    teams = teams_of(table)
-    parts: list[Scored] = []
-    for (_, metric), column in _columns(_filled_with_worst(table, smaller, missing)).items():
-        parts.append((_aggregate_column(column, teams, aggregate), metric in smaller))
+    teams, filled = teams_of(table), _filled_with_worst(table, smaller, missing)
+    parts: list[Scored] = [
+        (_aggregate_column(column, teams, aggregate), metric in smaller)
+        for (_, metric), column in _columns(filled).items()
+    ]
     return _combined(parts, teams, missing, ties)
 
 
 def rank_then_aggregate(
-    table: Table, smaller: set[str], missing: Missing, ties: Ties, aggregate: str = "mean"
+    table: Table,
+    smaller: set[str],
+    missing: Missing,
+    ties: Ties,
+    aggregate: str = "mean",
+    worst: Worst = "after",
 ) -> Scores:
     """One region-metric: the aggregate of the ranks within the cases; several: the mean of their ranks."""
-    teams = teams_of(table)
-    parts: list[Scored] = []
+    teams, parts = teams_of(table), list[Scored]()
     for (_, metric), column in _columns(_filled(table, missing)).items():
-        ranks = _rank_column(column, metric in smaller, missing, ties)
+        ranks = _rank_column(column, metric in smaller, missing, ties, worst)
         parts.append((_aggregate_column(ranks, teams, aggregate), True))
     return _combined(parts, teams, missing, ties)
 
@@ -284,14 +308,15 @@ def test_then_rank(
     table: Table, smaller: set[str], missing: Missing, ties: Ties, alpha: float, adjust: Adjust
 ) -> Scores:
     """One region-metric: the share of the others beaten (large is good); several: the mean of the ranks."""
-    teams = teams_of(table)
-    parts: list[Scored] = []
-    for (_, metric), column in _columns(_filled_with_worst(table, smaller, missing)).items():
-        parts.append((_test_column(column, teams, metric in smaller, alpha, adjust), False))
+    teams, filled = teams_of(table), _filled_with_worst(table, smaller, missing)
+    parts: list[Scored] = [
+        (_test_column(column, teams, metric in smaller, alpha, adjust), False)
+        for (_, metric), column in _columns(filled).items()
+    ]
     return _combined(parts, teams, missing, ties)
 
 
-test_then_rank.__test__ = False  # type: ignore[attr-defined] # not a test, whatever its name
+test_then_rank.__test__ = False  # type: ignore[attr-defined] # pytest: not a test, whatever its name
 
 
 def brats_case_ranks(
@@ -324,11 +349,9 @@ def brats(
 
 def brats_mean(table: Table, smaller: set[str], missing: Missing, ties: Ties) -> Scores:
     """The mean over the cases per region and metric, ranked; the mean of these ranks."""
-    teams = teams_of(table)
-    parts: list[Scores] = []
+    teams, parts = teams_of(table), list[Scores]()
     for (_, metric), column in _columns(_filled_with_worst(table, smaller, missing)).items():
-        means = _aggregate_column(column, teams, "mean")
-        parts.append(_ranks(means, metric in smaller, missing, ties))
+        parts.append(_column_ranks(_aggregate_column(column, teams, "mean"), metric in smaller, ties))
     return _means(parts, teams)
 
 
@@ -342,42 +365,30 @@ def fets_task2(
     alpha: float = 0.05,
     adjust: Adjust = "none",
 ) -> Scores:
-    """The mean over the institutions, each weighing the same, of `fets_task2_institutions`."""
-    parts = fets_task2_institutions(table, smaller, missing, ties, inside, aggregate, alpha, adjust)
-    return _means(list(parts.values()), teams_of(table))
-
-
-def fets_task2_institutions(
-    table: Table,
-    smaller: set[str],
-    missing: Missing,
-    ties: Ties,
-    inside: Inside = "rank_then_aggregate",
-    aggregate: str = "mean",
-    alpha: float = 0.05,
-    adjust: Adjust = "none",
-) -> dict[str, Scores]:
-    """Per institution: rank the teams per region and metric by the scheme `inside`, mean of the ranks."""
-    teams = teams_of(table)
+    """Ranks per institution and region-metric, mean in the institution, mean over the institutions."""
     filled = _filled(table, missing)
     if inside != "rank_then_aggregate":
         filled = _filled_with_worst(table, smaller, missing)
-    result: dict[str, Scores] = {}
+    teams, parts = teams_of(table), list[Scores]()
     for institution in sorted({institution for institution, _ in cases_of(table)}):
         ranks: list[Scores] = []
-        for (_, metric), column in _columns({k: v for k, v in filled.items() if k[2]}).items():
-            part = {case: row for case, row in column.items() if case[0] == institution}
+        for (_, metric), column in _columns(_institution_rows(filled, institution)).items():
             small = metric in smaller
-            if inside == "rank_then_aggregate":
-                of_cases = _rank_column(part, small, missing, ties)
-                scored: Scored = (_aggregate_column(of_cases, teams, aggregate), True)
+            if inside == "test_then_rank":
+                scored: Scored = (_test_column(column, teams, small, alpha, adjust), False)
             elif inside == "aggregate_then_rank":
-                scored = (_aggregate_column(part, teams, aggregate), small)
+                scored = (_aggregate_column(column, teams, aggregate), small)
             else:
-                scored = (_test_column(part, teams, small, alpha, adjust), False)
-            ranks.append(_ranks(*scored, missing, ties))
-        result[institution] = _means(ranks, teams)
-    return result
+                of_cases = _rank_column(column, small, missing, ties)
+                scored = (_aggregate_column(of_cases, teams, aggregate), True)
+            ranks.append(_column_ranks(*scored, ties))
+        parts.append(_means(ranks, teams))
+    return _means(parts, teams)
+
+
+def _institution_rows(table: Table, institution: str) -> Table:
+    """The rows of the cases of one institution, no cohort metrics."""
+    return {key: value for key, value in table.items() if key[1] == institution and key[2]}
 
 
 # Permutations, bootstrap, agreement

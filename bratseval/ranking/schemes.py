@@ -18,7 +18,8 @@ class Grid:
     values : (teams, columns, cases) float64, nan where there is none.
     empty : bool, same shape: rightly without a value (nothing to measure on either side).
     smaller, cohort : (columns,) bool: small is better; one value for the whole cohort, which stands
-    in every case. weights, best, worst : (columns,), best and worst nan where the metric has none.
+    in every case. weights, best, worst : (columns,); best is nan where the metric has no bound, worst is
+    then the worst value in the whole table.
     institutions : (cases,) int, from 0.
     """
 
@@ -66,18 +67,8 @@ class Grid:
         return np.where(self.smaller[:, None], filled, -filled)
 
     def for_means(self, missing: object) -> np.ndarray:
-        """Values to aggregate or to test: rightly empty ones left out, missing ones by the rule.
-
-        `worst` becomes the metric's worst value or, where that has no bound, the worst in the column.
-        """
-        if missing == "drop" or not self.missing.any():
-            return self.values
-        worst = self.worst.copy()
-        for column in np.flatnonzero(np.isnan(worst)):
-            seen = self.values[:, column][~np.isnan(self.values[:, column])]
-            if seen.size:
-                worst[column] = seen.max() if self.smaller[column] else seen.min()
-        return np.where(self.missing, worst[:, None], self.values)
+        """Values to aggregate or to test: rightly empty ones left out, missing ones the worst or dropped."""
+        return self.values if missing == "drop" else np.where(self.missing, self.worst[:, None], self.values)
 
 
 def score(grid: Grid, ranking: Ranking, counts: np.ndarray | None = None) -> tuple[np.ndarray, bool]:
