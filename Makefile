@@ -24,6 +24,7 @@ check: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python scripts/bench.py
+	$(BIN)/python scripts/bench_ranking.py
 
 schema: $(INSTALLED)
 	$(BIN)/bratseval challenges schema > configs/challenge.schema.json

@@ -145,7 +145,7 @@ def _grid(
     values = np.where(absolute[:, None], np.abs(values), values)
     best = np.where(absolute, 0.0, _bounds([fact.best for fact in facts]))
     worst = np.where(absolute, np.nan, _bounds([fact.worst for fact in facts]))
-    for column in np.flatnonzero(np.isnan(worst)):
+    for column in np.flatnonzero(np.isnan(worst)).tolist():
         seen = values[:, column][~np.isnan(values[:, column])]
         if seen.size:
             worst[column] = seen.max() if smaller[column] else seen.min()

@@ -92,12 +92,7 @@ def aggregate(values: np.ndarray, counts: np.ndarray | None, how: str) -> np.nda
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.exp(aggregate(np.log(values), counts, "mean"))
     if how in ("variance", "std"):
-        center = aggregate(values, None, "mean")  # against cancellation; it does not change the result
-        with np.errstate(invalid="ignore", divide="ignore"):
-            first = _sum(values - center, counts)
-            second = _sum((values - center) ** 2, counts)
-            n = _sum(np.where(np.isnan(values), np.nan, 1.0), counts)
-            variance = np.where(n > 1, np.maximum(second - first**2 / n, 0.0) / (n - 1), np.nan)
+        variance = _variance(values, np.ones((1, values.shape[-1]), np.int64) if counts is None else counts)
         return np.sqrt(variance) if how == "std" else variance
     total = _sum(values, counts)
     if how == "sum":
@@ -147,6 +142,21 @@ def quantile(values: np.ndarray, counts: np.ndarray, share: float) -> np.ndarray
     return result.reshape(*values.shape[:-1], len(counts))
 
 
+def _variance(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Sample variance over cases; equal values give exactly 0, so that they tie."""
+    rows = values.reshape(-1, values.shape[-1])
+    result = np.full((len(rows), len(counts)), np.nan)
+    for index, row in enumerate(rows):
+        known = ~np.isnan(row)
+        drawn, present = counts[:, known].astype(np.float64), row[known]
+        n = drawn.sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            apart = present - (drawn @ present / n)[:, None]
+            apart[np.abs(apart) <= 10.0**-DIGITS * np.abs(present)] = 0.0
+            result[index] = np.where(n > 1, np.einsum("dc,dc,dc->d", drawn, apart, apart) / (n - 1), np.nan)
+    return result.reshape(*values.shape[:-1], len(counts))
+
+
 def _gini(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Gini index over cases: 0 when all values are equal, towards 1 when one case has everything."""
     rows = values.reshape(-1, values.shape[-1])
@@ -160,6 +170,6 @@ def _gini(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         # A case drawn c times takes the places reached - c + 1 .. reached in the sorted sample.
         placed = (drawn * (reached - (drawn - 1) / 2)) @ row[order]
         with np.errstate(invalid="ignore", divide="ignore"):
-            index_value = 2 * placed / (n * total) - (n + 1) / n
+            index_value = np.round(2 * placed / (n * total) - (n + 1) / n, DIGITS)  # equal values: exactly 0
         result[index] = np.where(total == 0, np.where(n > 0, 0.0, np.nan), index_value)
     return result.reshape(*values.shape[:-1], len(counts))
