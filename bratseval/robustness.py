@@ -137,9 +137,8 @@ def compare_schemes(
     """The ranking under other accepted schemes: tables, record, and the answer in a sentence."""
     ranked = {"challenge": (standings(scores, spec)[0][:, 0], full)}
     for name, settings in COMPARED.items():
-        other = spec.model_copy(
-            update={"ties": None, "final_ties": None, "combine": None, "steps": [], "per": None, **settings}
-        )
+        kept = spec.model_dump(exclude={"steps", "ties", "final_ties", "combine", "per", "test"})
+        other = Ranking(**{**kept, **settings})
         numbers, reached = standings(scores, other)
         ranked[name] = (numbers[:, 0], reached[:, 0])
     winners = {

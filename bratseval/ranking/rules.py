@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bratseval.ranking.steps import Ties
 
@@ -205,6 +205,22 @@ class Ranking(Model):
     )
     seed: int = Field(1, ge=0)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _scheme_fills_in(cls, block: Any) -> Any:
+        """What the block leaves open is the scheme's, so that a resolved configuration says it."""
+        scheme = SCHEMES.get(str(block.get("scheme", "brats"))) if isinstance(block, dict) else None
+        if scheme is None:
+            return block
+        ties = block.get("ties") or scheme.ties
+        usual = {
+            "ties": ties,
+            "final_ties": scheme.final_ties or ties,
+            "combine": scheme.combine,
+            "per": "institution" if scheme.per_institution else "all",
+        }
+        return {**block, **{key: value for key, value in usual.items() if block.get(key) is None}}
+
     @field_validator("scheme")
     @classmethod
     def _known_scheme(cls, scheme: str) -> str:
@@ -237,9 +253,9 @@ class Ranking(Model):
             scheme,
             steps=tuple(self.steps) or scheme.steps,
             ties=self.ties or scheme.ties,
-            final_ties=self.final_ties or scheme.final_ties or self.ties or scheme.ties,
+            final_ties=self.final_ties,
             combine=self.combine or scheme.combine,
-            per_institution=scheme.per_institution if self.per is None else self.per == "institution",
+            per_institution=self.per == "institution",
             test=self.test or scheme.test,
         )
 
