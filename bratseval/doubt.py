@@ -97,4 +97,6 @@ def _vary_cases(doubt: Doubt, board: Leaderboard, spec: Ranking) -> None:
     }
     shares = (drawn == drawn.min(axis=0)).mean(axis=1)
     often = [f"{scores.teams[i]} {shares[i]:.0%}" for i in np.argsort(-shares, kind="stable") if shares[i]]
-    doubt.sentences.append(f"first in {spec.bootstrap} bootstrap draws of the cases: {', '.join(often)}")
+    doubt.sentences.append(
+        f"first, alone or tied, in {spec.bootstrap} bootstrap draws of the cases: {', '.join(often)}"
+    )

@@ -311,13 +311,14 @@ def _rank(
     files = {"leaderboard.csv": board.leaderboard_csv, **doubt.tables}
     if board.rank_rows:
         files["ranks.csv"] = board.ranks_csv
-    columns = {
-        name: of for name, of in metadata_of(rulebook, options).columns.items() if name != "institution"
-    }
-    sites = {case: institution for institution, case in board.scores.cases}
-    if len(board.scores.institutions) > 1 and len(sites) == len(board.scores.cases):
-        columns = {"institution": sites, **columns}
-    if columns and any(sites):
+    cases = board.scores.cases
+    columns = {"institution": [institution for institution, _ in cases]}
+    for name, of_case in metadata_of(rulebook, options).columns.items():
+        if name != "institution":
+            columns[name] = [of_case.get(case, "") for _, case in cases]
+    if len(board.scores.institutions) < 2:
+        del columns["institution"]
+    if columns and any(case for _, case in cases):
         files["strata.csv"], notes = strata_csv(board.scores, rows, challenge.ranking, columns)
         board = replace(board, problems=(*board.problems, *notes))
     return board, doubt, files

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,12 +21,12 @@ BANDS_FROM = 6  # a numeric column with more values than this is cut into three 
 
 
 def strata_csv(
-    scores: ScoreGrid, rows: Iterable[ScoreRow], spec: Ranking, columns: Mapping[str, Mapping[str, str]]
+    scores: ScoreGrid, rows: Iterable[ScoreRow], spec: Ranking, columns: Mapping[str, Sequence[str]]
 ) -> tuple[str, list[Problem]]:
     """strata.csv: the ranking repeated on the cases of every value of every column.
 
-    columns : name -> case -> value; a case without a value belongs to no stratum. The last columns are
-    the gaps per team between its best and its worst stratum.
+    columns : name -> value of every case of ``scores``; a case with an empty one belongs to no stratum.
+    The last columns of the table are the gaps per team between its best and its worst stratum.
     """
     rows = list(rows)
     problems: list[Problem] = []
@@ -34,8 +34,7 @@ def strata_csv(
     shown = sorted(range(len(metrics)), key=lambda k: metrics.index(metrics[k]))  # as in leaderboard.csv
     names = [column_name(*scores.columns[k]) for k in shown]
     table: list[list[Cell]] = []
-    for column, of_case in columns.items():
-        values = [of_case.get(case, "") for _, case in scores.cases]
+    for column, values in columns.items():
         bands, reason = _bands(values)
         if reason:
             message = f"the metadata column {column!r} makes no strata: {reason}"
@@ -79,7 +78,7 @@ def _gap(strata: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(high - low), high - low, np.nan)
 
 
-def _bands(values: list[str]) -> tuple[list[str], str]:
+def _bands(values: Sequence[str]) -> tuple[Sequence[str], str]:
     """Stratum of every case, or why there is none."""
     found = sorted({value for value in values if value})
     if len(found) < 2:

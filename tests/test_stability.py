@@ -152,10 +152,8 @@ def test_strata_repeat_the_ranking_and_show_the_gap() -> None:
     rows = column({"a": [0.9, 0.9, 0.1, 0.1], "b": [0.5, 0.5, 0.6, 0.6]})
     spec = challenge(scheme="aggregate_then_rank")
     board = rank_teams(rows, spec)
-    sex = {"0": "F", "1": "F", "2": "M", "3": "M"}
-    text, notes = strata_csv(
-        board.scores, rows, spec.ranking, {"sex": sex, "one": dict.fromkeys("0123", "x")}
-    )
+    columns = {"sex": ["F", "F", "M", "M"], "one": ["x"] * 4}
+    text, notes = strata_csv(board.scores, rows, spec.ranking, columns)
     assert text.splitlines() == [
         "column,value,rank,team,score,cases,missing_cases,dice_WT,score_gap,dice_WT_gap",
         "sex,F,1,a,0.9,2,0,0.9,0.8,0.8",
@@ -169,12 +167,10 @@ def test_strata_repeat_the_ranking_and_show_the_gap() -> None:
 
 
 def test_numbers_are_cut_into_three_bands_and_ids_into_none() -> None:
-    cases = [str(n) for n in range(30)]
     rows = column({"a": [0.5] * 30, "b": [0.4] * 30})
     spec = challenge()
-    ages = {case: str(20 + int(case)) for case in cases}
-    ids = {case: f"patient{case}" for case in cases}
-    text, notes = strata_csv(rank_teams(rows, spec).scores, rows, spec.ranking, {"age": ages, "id": ids})
+    columns = {"age": [str(20 + n) for n in range(30)], "id": [f"patient{n}" for n in range(30)]}
+    text, notes = strata_csv(rank_teams(rows, spec).scores, rows, spec.ranking, columns)
     values = list(dict.fromkeys(line.split(",")[1] for line in text.splitlines()[1:]))
     assert values == ["<= 29.6667", "29.6667 to 39.3333", "> 39.3333"]
     assert "30 different texts" in notes[0].message
