@@ -260,6 +260,7 @@ class Challenge(Model):
                     self.facts(name)
                 except KeyError as unknown:
                     faults.append(f"ranking.{kind}: {name!r} is not a metric; {unknown.args[0]}")
+        faults += self._mixed_directions()
         if self.lesions.matching == "contact" and "reference" not in self.lesions.merge:
             dilations = [self.rules(name).dilation_voxels for name in self.regions]
             if any(dilations):
@@ -269,6 +270,16 @@ class Challenge(Model):
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    def _mixed_directions(self) -> list[str]:
+        """Aggregates of metrics of both directions have no common mean."""
+        before = self.ranking.plan.steps[: self.ranking.plan.steps.index("combine")]
+        known = [name for name in self.ranking.metrics if name in self.metrics]
+        if before == ("aggregate",) and len({self.facts(name).smaller for name in known}) > 1:
+            return [
+                f"ranking.steps: {', '.join(known)} need a rank before combine, small is not good for all"
+            ]
+        return []
 
     def rules(self, region: str) -> LesionRules:
         """Lesion rules of one region, with its own values filled in."""

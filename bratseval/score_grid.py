@@ -89,6 +89,10 @@ def build_grid(rows: Sequence[ScoreRow], challenge: Challenge) -> tuple[ScoreGri
             problems.append(Problem("warning", "CSV009", message, "ties that it would break stay"))
             continue
         breakers.append((_grid(own, teams, cases, separate, challenge), breaker.statistic))
+    if spec.plan.per_institution and {institution for institution, _ in cases} == {""}:
+        message = "no institution is stated, so all cases count as one institution's"
+        hint = "fill the institution column, or give --metadata with case and institution"
+        problems.append(Problem("warning", "RUN008", message, hint))
     filled, counted = _fill_missing(grid, columns, teams, challenge)
     names = tuple(sorted({institution for institution, _ in cases}))
     found = ScoreGrid(tuple(teams), tuple(cases), tuple(columns), names, filled, grid.values, tuple(breakers))

@@ -87,6 +87,18 @@ BASE = "extends: brats2023-gli\nname: my\n"
             BASE + "ranking: {metrics: [hd59]}\n",
             "ranking.metrics: 'hd59' is not a metric; did you mean 'hd95'",
         ),
+        (
+            BASE + "ranking: {metrics: [dice, hd95], steps: [aggregate, combine]}\n",
+            "need a rank before combine",
+        ),
+        (BASE + "ranking: {scheme: elo}\n", "ranking.scheme: not one of aggregate_then_rank"),
+        (BASE + "ranking: {aggregate: q101}\n", "or a quantile such as q25 (found 'q101')"),
+        (
+            BASE + "ranking: {missing: {dcie: 0}}\n",
+            "ranking.missing: 'dcie' is not a metric; did you mean",
+        ),
+        (BASE + "ranking: {tie_breakers: [tme]}\n", "ranking.tie_breakers: 'tme' is not a metric"),
+        (BASE + "ranking: {weights: {dice: 0}}\n", "Input should be greater than 0 (found 0)"),
         (BASE + "files: {prediction: ['no group'], reference: []}\n", "has no group (?P<case>...)"),
         (BASE + "files: {prediction: ['(?P<case>'], reference: []}\n", "is not a regular expression"),
         (BASE + "labels: {ET: 300}\n", "labels.ET: Input should be less than or equal to 255 (found 300)"),

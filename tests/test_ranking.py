@@ -271,11 +271,21 @@ def test_institutions_weigh_the_same_whatever_their_size() -> None:
     assert board(rows, scheme="rank_then_aggregate") == {"a": (1, 1.25), "b": (2, 1.75)}
 
 
+def test_institutions_that_nobody_states_are_one() -> None:
+    found = rank_teams(column(THREE), challenge(scheme="fets_task2"))
+    assert "RUN008" in [problem.code for problem in found.problems]
+    assert {row[1]: row[2] for row in found.rows} == {"a": 1.0, "b": 1.0, "c": 3.0}
+
+
 def test_steps_can_be_put_together_in_the_challenge() -> None:
     own = board(column(THREE), steps=["rank", "combine", "aggregate"], aggregate="median")
     assert own == board(column(THREE), scheme="brats", aggregate="median")
-    with pytest.raises(ValueError, match="combine once"):
+    with pytest.raises(ValueError, match="one of the last two once"):
         challenge(steps=["rank", "aggregate"])
+    with pytest.raises(ValueError, match="first"):
+        challenge(steps=["combine", "aggregate"])
+    joined = board(column(THREE), steps=["aggregate", "combine"], metrics=["dice"])
+    assert joined == board(column(THREE), scheme="aggregate_then_rank")
     with pytest.raises(ValueError, match="not one of"):
         challenge(scheme="elo")
     with pytest.raises(ValueError, match="q25"):
@@ -314,7 +324,7 @@ def test_weighted_statistics_are_those_of_the_repeated_cases(whole: list[int], s
             if sample.size:
                 expected = {
                     "mean": np.mean,
-                    "sum": np.sum,
+                    "sum": lambda x: x.mean() * len(values),
                     "median": np.median,
                     "variance": lambda x: np.var(x, ddof=1) if x.size > 1 else np.nan,
                     "std": lambda x: np.std(x, ddof=1) if x.size > 1 else np.nan,

@@ -146,7 +146,8 @@ class Ranking(Model):
     )
     steps: list[Step] = Field(
         [],
-        description="An order of steps of your own, of rank, aggregate or test, and combine.",
+        description="An order of steps of your own, of rank, aggregate or test, and combine; without rank "
+        "before combine the aggregates themselves are joined (QUBIQ 2020), which needs one direction.",
     )
     metrics: list[str] = []
     regions: list[str] = Field([], description="Ranked regions; by default all scored ones.")
@@ -170,8 +171,9 @@ class Ranking(Model):
         "worst",
         description="What an empty score counts in the ranking: a number per metric, filled in before "
         "anything is ranked; worst: last within its case, and where values are aggregated the metric's "
-        "worst value; drop: left out, with a warning that counts the cases. rank_zero is the slip of the "
-        "official FeTS task 1 code, where a missing score ranks before the best one.",
+        "worst value; drop: left out, with a warning that counts the cases (a team with nothing left in a "
+        "region and metric is last there). rank_zero is the slip of the official FeTS task 1 code, where a "
+        "missing score ranks before the best one.",
     )
     per: Literal["all", "institution"] | None = Field(
         None,
@@ -232,17 +234,16 @@ class Ranking(Model):
     @classmethod
     def _known_aggregate(cls, how: str) -> str:
         quantile = re.fullmatch(r"q(\d+(?:\.\d+)?)", how)
-        if not (quantile and float(quantile[1]) <= 100) and how not in (
-            *("mean", "median", "sum", "geometric_mean"),
-        ):
-            raise ValueError("expected mean, median, sum, geometric_mean or a quantile such as q25")
-        return how
+        if how in ("mean", "median", "sum", "geometric_mean") or (quantile and float(quantile[1]) <= 100):
+            return how
+        raise ValueError("expected mean, median, sum, geometric_mean or a quantile such as q25")
 
     @field_validator("steps")
     @classmethod
     def _steps_lead_to_a_score(cls, steps: list[Step]) -> list[Step]:
-        if steps and (steps.count("combine"), steps.count("aggregate") + steps.count("test")) != (1, 1):
-            raise ValueError("expected combine once, and once aggregate or test")
+        once = steps.count("combine") == 1 == steps.count("aggregate") + steps.count("test")
+        if steps and (not once or steps[0] == "combine" or "test" in steps[1:]):
+            raise ValueError("expected rank, aggregate or test first, one of the last two once, combine once")
         return steps
 
     @property

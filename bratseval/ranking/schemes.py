@@ -96,40 +96,45 @@ def score(grid: Grid, ranking: Ranking, counts: np.ndarray | None = None) -> tup
 
 def _score(grid: Grid, ranking: Ranking, plan: Scheme, counts: np.ndarray | None) -> tuple[np.ndarray, bool]:
     """Run the steps: (teams, columns, cases) shrinks to (teams, draws)."""
-    smaller, weights = grid.smaller, grid.weights
-    alone = plan.single_column_is_aggregate and len(smaller) == 1
-    table: np.ndarray | None = None
-    over_cases = True  # the last axis is cases before, draws after the cases are aggregated
-    for step in plan.steps:
+    alone = plan.single_column_is_aggregate and len(grid.smaller) == 1
+    first, *others = plan.steps
+    table, smaller, weights = _FIRST[first](grid, ranking, plan, counts)
+    for step in others:
         if step == "aggregate":
-            values = grid.for_means(ranking.missing) if table is None else table
-            nothing = ~_counted(~grid.empty, counts)  # rightly empty in every case: not behind a failure
-            over_cases, first = False, table is None
-            table = aggregate(values, counts, ranking.aggregate)
-            if first:
-                table = np.where(nothing, grid.limit[:, None], table)
-            if plan.spread:
-                spread = np.where(nothing, 0.0, aggregate(values, counts, ranking.spread))
-                table = np.concatenate([table, spread], axis=1)
-                smaller = np.concatenate([smaller, np.ones(len(smaller), bool)])
-                weights = np.tile(weights, 2)
-        elif step == "test":
-            table, over_cases = wins(grid, ranking, plan, counts), False
-            smaller = np.zeros(len(smaller), bool)
-        elif step == "rank":
-            if table is None:
-                table = case_ranks(grid, ranking, plan)
-            elif alone:
-                continue
-            else:
-                table = rank(np.where(smaller[:, None], table, -table), plan.ties)
-            smaller = np.ones(table.shape[1], bool)
-        elif table is not None:
+            table = aggregate(table, counts, ranking.aggregate)
+        elif step == "combine":
             table = combine(table, weights, plan.combine, axis=1)[:, None]
-            weights = np.ones(1)
-    if table is None or over_cases:
-        raise ValueError("a scheme must aggregate or test")
+        elif not alone:
+            table = rank(np.where(smaller[:, None], table, -table), plan.ties)
+            smaller = np.ones(len(smaller), bool)
     return table[:, 0], bool(smaller[0])
+
+
+# A table (teams, columns, cases or draws), whether small is better, and the weights of the columns.
+Ranked = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _ranked(grid: Grid, ranking: Ranking, plan: Scheme, counts: np.ndarray | None) -> Ranked:
+    return case_ranks(grid, ranking, plan), np.ones(len(grid.smaller), bool), grid.weights
+
+
+def _tested(grid: Grid, ranking: Ranking, plan: Scheme, counts: np.ndarray | None) -> Ranked:
+    return wins(grid, ranking, plan, counts), np.zeros(len(grid.smaller), bool), grid.weights
+
+
+def _aggregated(grid: Grid, ranking: Ranking, plan: Scheme, counts: np.ndarray | None) -> Ranked:
+    """A team that rightly has no value in any case must not stand behind one that failed there."""
+    values = grid.for_means(ranking.missing)
+    nothing = ~_counted(~grid.empty, counts)
+    table = np.where(nothing, grid.limit[:, None], aggregate(values, counts, ranking.aggregate))
+    if not plan.spread:
+        return table, grid.smaller, grid.weights
+    spread = np.where(nothing, 0.0, aggregate(values, counts, ranking.spread))
+    smaller = np.concatenate([grid.smaller, np.ones(len(grid.smaller), bool)])
+    return np.concatenate([table, spread], axis=1), smaller, np.tile(grid.weights, 2)
+
+
+_FIRST = {"rank": _ranked, "aggregate": _aggregated, "test": _tested}
 
 
 def _counted(which: np.ndarray, counts: np.ndarray | None) -> np.ndarray:

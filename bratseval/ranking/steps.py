@@ -70,10 +70,9 @@ def combine(ranks: np.ndarray, weights: np.ndarray, how: str, axis: int) -> np.n
             return quantile(by_column, np.ones((1, by_column.shape[-1]), np.int64), 0.5)[..., 0]
         if how == "geometric_mean":
             return np.asarray(np.exp((weight * np.log(known)).sum(axis=axis) / weight.sum(axis=axis)))
-        total = (weight * known).sum(axis=axis)
-        if how == "sum":
-            return np.where(present.any(axis=axis), total, np.nan)
-        return np.asarray(total / weight.sum(axis=axis))
+        mean = (weight * known).sum(axis=axis) / weight.sum(axis=axis)
+        # A sum over fewer columns would be smaller, hence better: it is the mean for the missing ones.
+        return np.asarray(mean * weights.sum() if how == "sum" else mean)
 
 
 def aggregate(values: np.ndarray, counts: np.ndarray | None, how: str) -> np.ndarray:
@@ -94,11 +93,11 @@ def aggregate(values: np.ndarray, counts: np.ndarray | None, how: str) -> np.nda
     if how in ("variance", "std"):
         variance = _variance(values, np.ones((1, values.shape[-1]), np.int64) if counts is None else counts)
         return np.sqrt(variance) if how == "std" else variance
-    total = _sum(values, counts)
-    if how == "sum":
-        return total
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(total / _sum(np.where(np.isnan(values), np.nan, 1.0), counts))
+        mean = _sum(values, counts) / _sum(np.where(np.isnan(values), np.nan, 1.0), counts)
+    if how == "sum":  # a case that is left out counts like the mean of the others
+        return np.asarray(mean * (values.shape[-1] if counts is None else counts.sum(axis=1)))
+    return np.asarray(mean)
 
 
 def _sum(values: np.ndarray, counts: np.ndarray | None) -> np.ndarray:
