@@ -13,7 +13,7 @@ ALLOWED = {
     "surfel_table": set(),
     "metrics.registry": {"metrics.detection", "metrics.overlap", "metrics.surface"},
     "metrics.overlap": {"metrics.registry"},
-    "metrics.detection": {"metrics.registry"},
+    "metrics.detection": {"metrics.overlap", "metrics.registry"},
     "metrics.surface": {"metrics.registry"},
     "ranking.steps": set(),
     "ranking.rules": {"ranking.steps"},

@@ -12,6 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 from reference_implementation import score_2023, score_2024, score_2026, score_captk
+from test_parity import CAPTK, LESION_WISE
 
 SHARED = Path(__file__).parents[2] / "shared"
 GOLDEN = SHARED / "golden" / "segmentation"
@@ -27,23 +28,6 @@ Spacing = tuple[float, float, float]
 Table = Mapping[str, Mapping[str, float]]
 Score = Callable[[np.ndarray, np.ndarray, Spacing, tuple[int, ...]], Table]
 
-LESION_WISE = {
-    "lesion_dice": "LesionWise_Score_Dice",
-    "lesion_hd95": "LesionWise_Score_HD95",
-    "lesion_nsd_0.5mm": "LesionWise_Score_NSD @ 0.5",
-    "lesion_nsd_1mm": "LesionWise_Score_NSD @ 1.0",
-    "dice": "Legacy_Dice",
-    "hd95": "Legacy_HD95",
-    "nsd_0.5mm": "Legacy NSD @ 0.5",
-    "nsd_1mm": "Legacy NSD @ 1.0",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "lesion_tp": "Num_TP",
-    "lesion_fp": "Num_FP",
-    "lesion_fn": "Num_FN",
-    "reference_volume_mm3": "GT_Complete_Volume",
-}
-CAPTK = {"dice": "Dice", "hd95": "Hausdorff95", "sensitivity": "Sensitivity", "specificity": "Specificity"}
 PANOPTICA = {
     "lesion_dice": "lesionwise_dsc_mean",
     "lesion_hd95": "lesionwise_hd95_mean",

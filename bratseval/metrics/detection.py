@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bratseval.metrics.overlap import ratio
 from bratseval.metrics.registry import metric
 
 
@@ -22,10 +23,6 @@ class Detection:
     fp: int
     fn: int
     matched_dice: float = 0.0
-
-
-def _ratio(numerator: float, denominator: float) -> float:
-    return numerator / denominator if denominator else float("nan")
 
 
 @metric("lesion_tp", reads="detection", unit="lesions", best=None, worst=None)
@@ -49,22 +46,22 @@ def lesion_fn(detection: Detection) -> float:
 @metric("lesion_precision", reads="detection", best=1.0, worst=0.0)
 def lesion_precision(detection: Detection) -> float:
     """TP/(TP+FP) over lesions; nan where nothing was predicted."""
-    return _ratio(detection.tp, detection.tp + detection.fp)
+    return ratio(detection.tp, detection.tp + detection.fp)
 
 
 @metric("lesion_recall", reads="detection", best=1.0, worst=0.0)
 def lesion_recall(detection: Detection) -> float:
     """TP/(TP+FN) over lesions; nan where there is no reference lesion."""
-    return _ratio(detection.tp, detection.tp + detection.fn)
+    return ratio(detection.tp, detection.tp + detection.fn)
 
 
 @metric("lesion_f1", reads="detection", best=1.0, worst=0.0)
 def lesion_f1(detection: Detection) -> float:
     """2TP/(2TP+FP+FN) over lesions, also called recognition quality; nan without any lesion."""
-    return _ratio(2 * detection.tp, 2 * detection.tp + detection.fp + detection.fn)
+    return ratio(2 * detection.tp, 2 * detection.tp + detection.fp + detection.fn)
 
 
 @metric("panoptic_quality", reads="detection", best=1.0, worst=0.0)
 def panoptic_quality(detection: Detection) -> float:
     """Mean Dice of the found lesions times lesion F1 (Kirillov et al. 2019, with Dice for IoU)."""
-    return _ratio(2 * detection.matched_dice, 2 * detection.tp + detection.fp + detection.fn)
+    return ratio(2 * detection.matched_dice, 2 * detection.tp + detection.fp + detection.fn)

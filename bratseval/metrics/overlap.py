@@ -37,38 +37,39 @@ def count_overlap(reference: np.ndarray, prediction: np.ndarray, voxel_volume_mm
     return Overlap(both, only_prediction, only_reference, neither, voxel_volume_mm3)
 
 
-def _ratio(numerator: float, denominator: float) -> float:
+def ratio(numerator: float, denominator: float) -> float:
+    """The quotient, nan where it is undefined."""
     return numerator / denominator if denominator else float("nan")
 
 
 @metric("dice", reads="overlap", best=1.0, worst=0.0)
 def dice(overlap: Overlap) -> float:
     """Dice similarity coefficient 2|R∩P| / (|R|+|P|), 0 to 1; nan if both are empty (Dice 1945)."""
-    return _ratio(2 * overlap.tp, 2 * overlap.tp + overlap.fp + overlap.fn)
+    return ratio(2 * overlap.tp, 2 * overlap.tp + overlap.fp + overlap.fn)
 
 
 @metric("iou", reads="overlap", best=1.0, worst=0.0)
 def iou(overlap: Overlap) -> float:
     """Intersection over union (Jaccard index), 0 to 1; nan if both are empty."""
-    return _ratio(overlap.tp, overlap.tp + overlap.fp + overlap.fn)
+    return ratio(overlap.tp, overlap.tp + overlap.fp + overlap.fn)
 
 
 @metric("sensitivity", reads="agreement", best=1.0, worst=0.0)
 def sensitivity(overlap: Overlap) -> float:
     """Share of reference voxels that were predicted, TP/(TP+FN); nan for an empty reference."""
-    return _ratio(overlap.tp, overlap.tp + overlap.fn)
+    return ratio(overlap.tp, overlap.tp + overlap.fn)
 
 
 @metric("specificity", reads="agreement", best=1.0, worst=0.0)
 def specificity(overlap: Overlap) -> float:
     """Share of background voxels left as background on the whole grid, TN/(TN+FP)."""
-    return _ratio(overlap.tn, overlap.tn + overlap.fp)
+    return ratio(overlap.tn, overlap.tn + overlap.fp)
 
 
 @metric("precision", reads="agreement", best=1.0, worst=0.0)
 def precision(overlap: Overlap) -> float:
     """Share of predicted voxels that are reference, TP/(TP+FP); nan for an empty prediction."""
-    return _ratio(overlap.tp, overlap.tp + overlap.fp)
+    return ratio(overlap.tp, overlap.tp + overlap.fp)
 
 
 @metric("volume_similarity", reads="overlap", best=1.0, worst=0.0)
@@ -81,7 +82,7 @@ def volume_similarity(overlap: Overlap) -> float:
 @metric("relative_volume_difference", reads="overlap", best=0.0, worst=float("inf"))
 def relative_volume_difference(overlap: Overlap) -> float:
     """Signed (|P|-|R|) / |R|, -1 to infinity, 0 is best; nan for an empty reference."""
-    return _ratio(overlap.fp - overlap.fn, overlap.tp + overlap.fn)
+    return ratio(overlap.fp - overlap.fn, overlap.tp + overlap.fn)
 
 
 @metric("reference_volume_mm3", reads="overlap", unit="mm^3", best=None, worst=None)
