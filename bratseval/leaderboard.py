@@ -64,8 +64,12 @@ def rank_teams(rows: Sequence[ScoreRow], challenge: Challenge) -> Leaderboard:
         problems.append(Problem("warning", "RUN007", message, hint))
     metrics = tuple(dict.fromkeys(metric for _, metric in scores.columns))
     regions = tuple(dict.fromkeys(region for region, _ in scores.columns))
-    columns = sorted(scores.columns, key=lambda column: metrics.index(column[1]))
-    means = column_means(rows, columns)
+    shown = sorted(range(len(scores.columns)), key=lambda k: metrics.index(scores.columns[k][1]))
+    columns = [scores.columns[k] for k in shown]
+    means = {
+        team: [finite(mean) for mean in row[shown]]
+        for team, row in zip(scores.teams, case_means(scores, spec), strict=True)
+    }
     missing = missing_cases(rows)
     cases = sum(bool(case) for _, case in scores.cases)
     order = sorted(range(len(reached)), key=lambda i: (reached[i], scores.teams[i]))
@@ -75,11 +79,12 @@ def rank_teams(rows: Sequence[ScoreRow], challenge: Challenge) -> Leaderboard:
         for i in order
     ]
     table += [(None, team, None, cases, missing.get(team, 0)) for team in baselines]
+    means |= {team: _means_of_rows(rows, team, columns) for team in baselines}
     return Leaderboard(
         metrics,
         regions,
         ("rank", "team", "score", "cases", "missing_cases", *(column_name(*column) for column in columns)),
-        tuple((*row, *(means.get((str(row[1]), *column)) for column in columns)) for row in table),
+        tuple((*row, *means[str(row[1])]) for row in table),
         _rank_rows(scores, spec),
         tuple(problems),
         scores,
@@ -116,16 +121,28 @@ def missing_cases(rows: Iterable[ScoreRow]) -> dict[str, int]:
     return dict(Counter(team for team, _, _ in found))
 
 
-def column_means(
-    rows: Iterable[ScoreRow], columns: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str, str], float | None]:
-    """Mean over cases by (team, region, metric); empty values do not enter, infinite ones give none."""
-    values: dict[tuple[str, str, str], list[float]] = {}
-    wanted = set(columns)
+def case_means(scores: ScoreGrid, spec: Ranking) -> np.ndarray:
+    """Mean over cases (teams, columns), missing values as the ranking counts them; nan where none is."""
+    values = scores.grid.for_means(spec.missing)
+    result = np.full(values.shape[:2], np.nan)
+    for team, column in np.ndindex(*result.shape):
+        present = values[team, column][~np.isnan(values[team, column])]
+        if present.size:
+            # A metric of the whole cohort stands in every case; the mean of equal values would add noise.
+            alike = scores.grid.cohort[column] and (present == present[0]).all()
+            result[team, column] = present[0] if alike else present.mean()
+    return result
+
+
+def _means_of_rows(
+    rows: Iterable[ScoreRow], team: str, columns: Sequence[tuple[str, str]]
+) -> list[float | None]:
+    """Means of a team that is not ranked: of the values it has."""
+    values: dict[tuple[str, str], list[float]] = {column: [] for column in columns}
     for row in rows:
-        if row.value is not None and (row.region, row.metric) in wanted:
-            values.setdefault((row.team, row.region, row.metric), []).append(row.value)
-    return {key: finite(float(np.mean(members))) for key, members in values.items()}
+        if row.team == team and row.value is not None and (row.region, row.metric) in values:
+            values[row.region, row.metric].append(row.value)
+    return [finite(float(np.mean(members))) if members else None for members in values.values()]
 
 
 def _rank_rows(scores: ScoreGrid, spec: Ranking) -> tuple[tuple[Cell, ...], ...]:

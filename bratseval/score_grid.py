@@ -26,7 +26,6 @@ class ScoreGrid:
     columns: tuple[Column, ...]
     institutions: tuple[str, ...]
     grid: Grid
-    raw: np.ndarray  # (teams, columns, cases) before missing values were filled in
     breakers: tuple[tuple[Grid, str], ...]  # of each tie breaker: its grid and statistic
 
     def of_cases(self, chosen: np.ndarray) -> ScoreGrid:
@@ -36,7 +35,6 @@ class ScoreGrid:
             cases=tuple(self.cases[index] for index in chosen),
             institutions=tuple(sorted({self.cases[index][0] for index in chosen})),
             grid=self.grid.of_cases(chosen),
-            raw=self.raw[:, :, chosen],
             breakers=tuple((grid.of_cases(chosen), statistic) for grid, statistic in self.breakers),
         )
 
@@ -95,7 +93,7 @@ def build_grid(rows: Sequence[ScoreRow], challenge: Challenge) -> tuple[ScoreGri
         problems.append(Problem("warning", "RUN008", message, hint))
     filled, counted = _fill_missing(grid, columns, teams, challenge)
     names = tuple(sorted({institution for institution, _ in cases}))
-    found = ScoreGrid(tuple(teams), tuple(cases), tuple(columns), names, filled, grid.values, tuple(breakers))
+    found = ScoreGrid(tuple(teams), tuple(cases), tuple(columns), names, filled, tuple(breakers))
     return found, problems + counted
 
 

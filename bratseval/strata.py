@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bratseval.errors import Problem
-from bratseval.leaderboard import column_name, missing_cases, standings
+from bratseval.leaderboard import case_means, column_name, missing_cases, standings
 from bratseval.ranking.rules import Ranking
-from bratseval.ranking.steps import aggregate, quantile
+from bratseval.ranking.steps import quantile
 from bratseval.tables import Cell, ScoreRow, csv_text, finite
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def strata_csv(
 def _stratum(scores: ScoreGrid, spec: Ranking) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Places and scores (teams,), and means (teams, columns) of the cases of one stratum."""
     numbers, reached = standings(scores, spec)
-    return reached[:, 0], numbers[:, 0], aggregate(scores.raw, None, "mean")[..., 0]
+    return reached[:, 0], numbers[:, 0], case_means(scores, spec)
 
 
 def _gap(strata: np.ndarray) -> np.ndarray:

@@ -339,3 +339,10 @@ def test_gini_and_geometric_mean_by_hand() -> None:
     assert doubled == pytest.approx(aggregate(np.array([1.0, 1, 3]), None, "gini")[0])
     assert aggregate(np.array([1.0, 4]), None, "geometric_mean")[0] == pytest.approx(2)
     assert combine(np.array([[1.0, np.nan, 4]]), np.array([1.0, 1, 1]), "median", 1)[0] == 2.5
+
+
+def test_the_means_beside_the_score_count_what_is_missing() -> None:
+    rows = column({"a": [0.8, None], "b": [0.6, 0.6], "base": [0.5, None]})
+    for missing, mean in (({"dice": 0.2}, 0.5), ("worst", 0.4), ("drop", 0.8)):
+        found = rank_teams(rows, challenge(missing=missing, baselines=["base"]))
+        assert {r[1]: r[5] for r in found.rows} == {"a": pytest.approx(mean), "b": 0.6, "base": 0.5}
