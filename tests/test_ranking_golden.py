@@ -7,8 +7,10 @@ bootstrap ranks that carry challengeR's treatment of cases drawn twice (held apa
 from __future__ import annotations
 
 import csv
+import io
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,11 +22,11 @@ from bratseval.joining import absent_rows
 from bratseval.leaderboard import Leaderboard, rank_teams, standings
 from bratseval.pairwise import significance, superiority_rows
 from bratseval.ranking.rules import Ranking
-from bratseval.ranking.schemes import case_ranks, score
+from bratseval.ranking.schemes import case_ranks, cumulative_ranks, score
 from bratseval.ranking.significance import wilcoxon
 from bratseval.ranking.stability import kendall_tau
 from bratseval.ranking.steps import rank
-from bratseval.robustness import leave_one_out
+from bratseval.robustness import kendall_summary, leave_one_out, stability_csv
 from bratseval.tables import ScoreRow
 
 GOLDEN = SHARED / "golden" / "ranking"
@@ -383,3 +385,86 @@ def test_consensus_and_agreement_of_regions(folder: str) -> None:
         pair = [ranks(line[f"method_{side}"], line["metric"], line["region"]) for side in "ab"]
         tau = kendall_tau(*(np.array([one[team] for team in sorted(one)]) for one in pair))
         assert tau == pytest.approx(float(line["kendall"]), abs=1e-9), line
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_cumulative_ranks_of_every_case(name: str) -> None:
+    options: dict[str, object] = {"missing": {"dice": 0.0, "hd95": 374.0}}
+    found = board(scores(GOLDEN / f"{name}.csv"), **options)
+    ranks = cumulative_ranks(found.scores.grid, challenge(**options).ranking)
+    at = {case: index for index, (_, case) in enumerate(found.scores.cases)}
+    for line in lines(GOLDEN / f"{name}_brats_case_ranks.csv"):
+        for team, value in zip(found.scores.teams, ranks[:, at[line["case"]]], strict=True):
+            assert value == pytest.approx(float(line[team]), abs=1e-9), line
+
+
+def by_institution(found: Leaderboard, **ranking: object) -> dict[str, dict[str, float]]:
+    """Institution -> team -> score on that institution's cases."""
+    result = {}
+    for at, name in enumerate(found.scores.institutions):
+        members = np.flatnonzero(found.scores.grid.institutions == at)
+        values, _ = standings(found.scores.of_cases(members), challenge(**ranking).ranking)
+        result[name] = dict(zip(found.scores.teams, values[:, 0].tolist(), strict=True))
+    return result
+
+
+@pytest.mark.parametrize("folder", ["fets_example", *FOLDERS])
+def test_fets_task_2_by_institution(folder: str) -> None:
+    """The R script: mean of six ranks; the Python code: each region and metric, with its rank."""
+    path = OFFICIAL / folder / "table.csv"
+    for method, options in FETS.items():
+        settings: dict[str, object] = {"per": "institution", "ties": "min", **options}
+        own = by_institution(board(scores(path), **settings), **settings)
+        for line in lines(OFFICIAL / folder / "fets_task2_r_by_institution.csv"):
+            if line["method"] == method:
+                value = own[line["institution"]][line["team"]]
+                assert value == pytest.approx(float(line["mean_rank"]), abs=1e-9), line
+    last: dict[str, object] = {"scheme": "brats", "ties": "min", "missing": "worst"}
+    found: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+    for line in lines(OFFICIAL / folder / "fets_task2_python_by_institution.csv"):
+        column = line["metric"], line["region"]
+        if column not in found:
+            found[column] = by_institution(one_column(path, *column, **last), **last)
+        here = found[column][line["institution"]]
+        assert here[line["team"]] == pytest.approx(float(line["mean_rank"]), abs=1e-9), line
+        reached = rank(np.array(list(here.values())), "min")
+        assert reached[list(here).index(line["team"])] == float(line["rank"]), line
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_bootstrap_summaries(folder: str) -> None:
+    """Rank intervals and shares over the 40 draws, and the spread of Kendall's tau, by our summaries."""
+    found = {}
+    for metric in ("dice", "hd95"):
+        for region in ("WT", "TC", "ET"):
+            if (folder, metric, region) == ("edge", "dice", "ET"):
+                continue  # two draws hold ties on paper that R splits
+            for method in ("meanThenRank", "rankThenMean", "testBased"):
+                teams, drawn, full = resampled(folder, method, metric, region)
+                named = SimpleNamespace(teams=teams)
+                rows = csv.DictReader(io.StringIO(stability_csv(named, full, drawn, {})))  # type: ignore[arg-type]
+                found[method, metric, region] = (
+                    {row["team"]: row for row in rows},
+                    kendall_summary(kendall_tau(drawn, full[:, None])),
+                )
+    columns = {
+        "full_rank": "rank",
+        "median": "median_rank",
+        "q025": "rank_q025",
+        "q975": "rank_q975",
+        "mean": "mean_rank",
+        "first_share": "first_share",
+        "same_rank_share": "same_rank_share",
+    }
+    for line in lines(OFFICIAL / folder / "bootstrap_summary.csv"):
+        key = (line["method"], line["metric"], line["region"])
+        if key in found:
+            row = found[key][0][line["team"]]
+            for official, ours in columns.items():
+                assert float(row[ours]) == pytest.approx(float(line[official]), abs=1e-9), (line, ours)
+    for line in lines(OFFICIAL / folder / "bootstrap_kendall.csv"):
+        key = (line["method"], line["metric"], line["region"])
+        if key in found:
+            for name in ("mean", "median", "q25", "q75", "undefined"):
+                value = found[key][1].get(f"kendall_{name}", np.nan)
+                assert value == pytest.approx(float(line[name] or "nan"), abs=1e-9, nan_ok=True), (line, name)
