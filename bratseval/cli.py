@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -121,8 +120,11 @@ def run(
         from bratseval import pipeline
         from bratseval.config import load_rulebook
 
-        options = _options(jobs, shard, overwrite, metadata, fail_on, geometry, timeout, memory, seed)
-        options = replace(options, allow_incomplete=allow_incomplete, compare_schemes=compare_schemes)
+        options = _options(
+            *(jobs, shard, overwrite, metadata, fail_on, geometry, timeout, memory, seed),
+            allow_incomplete=allow_incomplete,
+            compare_schemes=compare_schemes,
+        )
         rulebook = load_rulebook(challenge)
         with screen.progress() as progress:
             ended = pipeline.run(rulebook, submissions, references, output, options, progress)
@@ -158,8 +160,10 @@ def evaluate(
         from bratseval import pipeline
         from bratseval.config import load_rulebook
 
-        options = _options(jobs, shard, overwrite, metadata, fail_on, geometry, timeout, memory, seed)
-        options = replace(options, institution=institution)
+        options = _options(
+            *(jobs, shard, overwrite, metadata, fail_on, geometry, timeout, memory, seed),
+            institution=institution,
+        )
         rulebook = load_rulebook(challenge)
         name = team or predictions.resolve().name
         with screen.progress() as progress:
@@ -190,8 +194,12 @@ def merge(
         from bratseval.results import read_run
 
         rulebook = load_rulebook(challenge or read_run(results[0])["challenge"])
-        options = _options(1, "1/1", overwrite, metadata, fail_on, seed=seed)
-        options = replace(options, allow_incomplete=allow_incomplete, compare_schemes=compare_schemes)
+        options = _options(
+            *(1, "1/1", overwrite, metadata, fail_on),
+            seed=seed,
+            allow_incomplete=allow_incomplete,
+            compare_schemes=compare_schemes,
+        )
         screen.ended(joining.merge(rulebook, results, output, options), output)
 
 
@@ -219,8 +227,12 @@ def rank(
         from bratseval.config import load_rulebook
 
         rulebook = load_rulebook(challenge)
-        options = _options(1, "1/1", overwrite, metadata, fail_on, seed=seed)
-        options = replace(options, allow_incomplete=allow_incomplete, compare_schemes=compare_schemes)
+        options = _options(
+            *(1, "1/1", overwrite, metadata, fail_on),
+            seed=seed,
+            allow_incomplete=allow_incomplete,
+            compare_schemes=compare_schemes,
+        )
         screen.ended(joining.rank(rulebook, scores, output, options), output)
 
 
@@ -319,6 +331,9 @@ def _options(
     timeout: float | None = None,
     memory: float | None = None,
     seed: int | None = None,
+    institution: str = "",
+    allow_incomplete: bool = False,
+    compare_schemes: bool = False,
 ) -> Options:
     """Check the options whose values typer does not check."""
     from bratseval.cpus import allowed_cpus
@@ -341,6 +356,9 @@ def _options(
         timeout,
         None if memory is None else int(memory * 1e9),
         seed,
+        institution,
+        allow_incomplete,
+        compare_schemes,
     )
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from bratseval.challenge import Challenge
-from bratseval.leaderboard import Leaderboard
+from bratseval.leaderboard import Leaderboard, best_first
 from bratseval.pairwise import SUPERIORITY_COLUMNS, significance, significance_csv, superiority_rows
 from bratseval.ranking.rules import Ranking
 from bratseval.ranking.significance import tiers
+from bratseval.ranking.stability import first_places
 from bratseval.robustness import (
     bootstrap_places,
     compare_schemes,
@@ -48,7 +49,7 @@ def examine(
     if len(scores.cases) > 1:
         _vary_cases(doubt, board, spec)
     if compare:
-        tables, doubt.record["schemes"], sentence = compare_schemes(scores, spec, board.places)
+        tables, doubt.record["schemes"], sentence = compare_schemes(scores, spec)
         doubt.tables |= tables
         doubt.sentences.append(sentence)
     return doubt
@@ -62,8 +63,7 @@ def _test_pairs(doubt: Doubt, board: Leaderboard, spec: Ranking) -> None:
     if found is None:
         return
     doubt.tables["significance.csv"] = significance_csv(scores, found, spec.alpha, pairwise)
-    order = sorted(range(len(scores.teams)), key=lambda i: (board.places[i], scores.teams[i]))
-    tier_of = tiers(order, found.adjusted <= spec.alpha).tolist()
+    tier_of = tiers(best_first(board.places), found.adjusted <= spec.alpha).tolist()
     doubt.tiers = dict(zip(scores.teams, tier_of, strict=True))
     doubt.record["significance"] = {
         "test": found.test,
@@ -75,8 +75,8 @@ def _test_pairs(doubt: Doubt, board: Leaderboard, spec: Ranking) -> None:
 
 def _vary_cases(doubt: Doubt, board: Leaderboard, spec: Ranking) -> None:
     scores = board.scores
-    best = board.places.min()
-    first = ", ".join(team for team, place in zip(scores.teams, board.places, strict=True) if place == best)
+    winners = first_places(board.places)
+    first = ", ".join(team for team, wins in zip(scores.teams, winners, strict=True) if wins)
     rows, left_out = leave_one_out(scores, spec, board.places)
     doubt.tables["leave_one_out.csv"] = csv_text(("left_out", "unit", "team", "score", "rank"), rows)
     doubt.record["leave_one_out"] = left_out
@@ -95,7 +95,7 @@ def _vary_cases(doubt: Doubt, board: Leaderboard, spec: Ranking) -> None:
         "first_share": "a tied first place counts for every team in it",
         **kendall_summary(kendall),
     }
-    shares = (drawn == drawn.min(axis=0)).mean(axis=1)
+    shares = first_places(drawn).mean(axis=1)
     often = [f"{scores.teams[i]} {shares[i]:.0%}" for i in np.argsort(-shares, kind="stable") if shares[i]]
     doubt.sentences.append(
         f"first, alone or tied, in {spec.bootstrap} bootstrap draws of the cases: {', '.join(often)}"

@@ -14,15 +14,13 @@ from bratseval.ranking.rules import Ranking
 from bratseval.ranking.schemes import case_ranks, score
 from bratseval.ranking.steps import aggregate, combine, rank
 from bratseval.score_grid import ScoreGrid, build_grid
-from bratseval.tables import PENALIZED, Cell, ScoreRow, csv_text, finite
+from bratseval.tables import PENALIZED, Cell, ScoreRow, column_name, csv_text, finite
 
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
     """The ranked teams, best first, baselines last, and the ranks behind the score."""
 
-    metrics: tuple[str, ...]
-    regions: tuple[str, ...]
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     rank_rows: tuple[tuple[Cell, ...], ...]
@@ -62,27 +60,22 @@ def rank_teams(rows: Sequence[ScoreRow], challenge: Challenge) -> Leaderboard:
         message = f"the score of {names} is infinite; its place counts, its cell stays empty"
         hint = "give such cases a finite penalty before ranking, or rank within cases"
         problems.append(Problem("warning", "RUN007", message, hint))
-    metrics = tuple(dict.fromkeys(metric for _, metric in scores.columns))
-    regions = tuple(dict.fromkeys(region for region, _ in scores.columns))
-    shown = sorted(range(len(scores.columns)), key=lambda k: metrics.index(scores.columns[k][1]))
+    shown = scores.by_metric
     columns = [scores.columns[k] for k in shown]
     means = {
         team: [finite(mean) for mean in row[shown]]
         for team, row in zip(scores.teams, case_means(scores, spec), strict=True)
     }
-    missing = missing_cases(rows)
+    missing = missing_counts(rows)
     cases = sum(bool(case) for _, case in scores.cases)
-    order = sorted(range(len(reached)), key=lambda i: (reached[i], scores.teams[i]))
     baselines = sorted({row.team for row in rows} & set(spec.baselines))
     table: list[tuple[Cell, ...]] = [
         (float(reached[i]), scores.teams[i], finite(numbers[i]), cases, missing.get(scores.teams[i], 0))
-        for i in order
+        for i in best_first(reached)
     ]
     table += [(None, team, None, cases, missing.get(team, 0)) for team in baselines]
     means |= {team: _means_of_rows(rows, team, columns) for team in baselines}
     return Leaderboard(
-        metrics,
-        regions,
         ("rank", "team", "score", "cases", "missing_cases", *(column_name(*column) for column in columns)),
         tuple((*row, *means[str(row[1])]) for row in table),
         _rank_rows(scores, spec),
@@ -110,12 +103,13 @@ def standings(
     return numbers, rank(order, spec.plan.final_ties or "min")
 
 
-def column_name(region: str, metric: str) -> str:
-    """Name of the column of a metric in a region, as in cases.csv."""
-    return f"{metric}_{region}" if region else metric
+def best_first(places: np.ndarray) -> list[int]:
+    """Teams (sorted by name, as in a grid) from the first to the last place, by name within a place."""
+    order: list[int] = np.argsort(places, kind="stable").tolist()
+    return order
 
 
-def missing_cases(rows: Iterable[ScoreRow]) -> dict[str, int]:
+def missing_counts(rows: Iterable[ScoreRow]) -> dict[str, int]:
     """Number of cases per team that something went wrong with."""
     found = {(row.team, row.institution, row.case) for row in rows if row.status in PENALIZED}
     return dict(Counter(team for team, _, _ in found))

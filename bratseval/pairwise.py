@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bratseval.ranking.rules import Ranking
-from bratseval.ranking.schemes import cumulative_ranks, wilcoxon_of_columns
+from bratseval.ranking.schemes import Grid, cumulative_ranks, wilcoxon_of_columns
 from bratseval.ranking.significance import (
     Permuted,
     adjust,
@@ -49,31 +49,33 @@ def significance(scores: ScoreGrid, spec: Ranking) -> Significance | None:
     testable = np.flatnonzero(~grid.cohort)
     if not testable.size:
         return None
-    if plan.test == "wilcoxon" and (len(testable) == 1 or spec.test == "wilcoxon"):
-        alone = len(testable) == 1
-        p_values = (
-            wilcoxon_of_columns(grid, spec)[0][:, :, testable[0], 0]
-            if alone
-            else wilcoxon(cumulative_ranks(grid, spec))[..., 0]
-        )
+    alone = len(testable) == 1
+    if plan.test == "wilcoxon" and (alone or spec.test == "wilcoxon"):
+        if alone:
+            p_values = wilcoxon_of_columns(grid, spec)[:, :, testable[0], 0]
+        else:
+            p_values = wilcoxon(cumulative_ranks(grid, spec))[..., 0]
         values = "scores" if alone else "cumulative ranks within cases"
-        return Significance(
-            p_values, adjust(p_values, method), "wilcoxon", {"adjust": method, "values": values}
-        )
+        how: dict[str, Any] = {"adjust": method, "values": values}
+        return Significance(p_values, adjust(p_values, method), "wilcoxon", how)
     if not spec.permutations:
         return None
     pairs = list(combinations(range(len(scores.teams)), 2))
-    of_means = plan.steps[0] == "aggregate" and spec.aggregate == "mean" and not plan.spread
-    if of_means and not plan.per_institution and spec.permutation_ranks == "all":
+    of_means = (
+        plan.steps[0] == "aggregate"
+        and spec.aggregate == "mean"
+        and not (plan.spread or plan.per_institution)
+        and spec.permutation_ranks == "all"
+    )
+    if of_means:
         permuted = _permute_means(scores, spec, testable, pairs)
+        statistic = "difference of the scores formed anew from the means"
     else:
-        of_means = False
         permuted = _permute_ranks(scores, spec, pairs)
+        statistic = "mean over cases of the difference of the cumulative ranks"
     how = {
         "adjust": method,
-        "statistic": "difference of the scores formed anew from the means"
-        if of_means
-        else "mean over cases of the difference of the cumulative ranks",
+        "statistic": statistic,
         "ranks": spec.permutation_ranks,
         "permutations": permuted.permutations,
         "exact": permuted.exact,
@@ -111,8 +113,9 @@ def _permute_means(
 def superiority_rows(scores: ScoreGrid, spec: Ranking) -> list[tuple[Cell, ...]]:
     """Wilcoxon tests of every ordered pair in every region and metric, within institutions if ranked so."""
     rows: list[tuple[Cell, ...]] = []
-    for institution, part in _parts(scores, spec):
-        p_values, adjusted = (table[..., 0] for table in wilcoxon_of_columns(part.grid, spec))
+    for institution, grid in _parts(scores, spec):
+        p_values = wilcoxon_of_columns(grid, spec)[..., 0]
+        adjusted = adjust(p_values, spec.adjust or "holm")
         for k, column in enumerate(scores.columns):
             if scores.grid.cohort[k]:
                 continue
@@ -131,13 +134,11 @@ def superiority_rows(scores: ScoreGrid, spec: Ranking) -> list[tuple[Cell, ...]]
     return rows
 
 
-def _parts(scores: ScoreGrid, spec: Ranking) -> list[tuple[str, ScoreGrid]]:
+def _parts(scores: ScoreGrid, spec: Ranking) -> list[tuple[str, Grid]]:
     if not spec.plan.per_institution:
-        return [("", scores)]
-    return [
-        (name, scores.of_cases(np.flatnonzero(scores.grid.institutions == index)))
-        for index, name in enumerate(scores.institutions)
-    ]
+        return [("", scores.grid)]
+    sites = zip(scores.institutions, scores.grid.sites, strict=True)
+    return [(name, scores.grid.of_cases(members)) for name, members in sites]
 
 
 def significance_csv(

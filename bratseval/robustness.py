@@ -8,9 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from bratseval.leaderboard import standings
+from bratseval.leaderboard import best_first, standings
 from bratseval.ranking.rules import Ranking
-from bratseval.ranking.stability import bootstrap_counts, kendall_tau, leave_one_out_counts
+from bratseval.ranking.stability import (
+    bootstrap_counts,
+    first_places,
+    kendall_tau,
+    leave_one_out_counts,
+)
 from bratseval.ranking.steps import quantile
 from bratseval.score_grid import ScoreGrid
 from bratseval.tables import Cell, csv_text, finite
@@ -48,9 +53,8 @@ def stability_csv(
     scores: ScoreGrid, full: np.ndarray, drawn: np.ndarray, leave_out: Mapping[str, Any]
 ) -> str:
     """stability.csv: where the bootstrap and leaving one out put every team."""
-    once = np.ones((1, drawn.shape[1]), np.int64)
-    low, middle, high = (quantile(drawn, once, share)[:, 0] for share in (0.025, 0.5, 0.975))
-    first = (drawn == drawn.min(axis=0)).mean(axis=1)
+    low, middle, high = (quantile(drawn, None, share)[:, 0] for share in (0.025, 0.5, 0.975))
+    first = first_places(drawn).mean(axis=1)
     same = (drawn == full[:, None]).mean(axis=1)
     ranges = [name for name in ("case", "institution") if name in leave_out]
     return csv_text(
@@ -88,10 +92,9 @@ def kendall_summary(kendall: np.ndarray) -> dict[str, Any]:
     known = kendall[~np.isnan(kendall)]
     summary: dict[str, Any] = {"kendall_undefined": int(np.isnan(kendall).sum())}
     if known.size:
-        once = np.ones((1, known.size), np.int64)
         summary["kendall_mean"] = float(known.mean())
         for name, share in (("q025", 0.025), ("q25", 0.25), ("median", 0.5), ("q75", 0.75), ("q975", 0.975)):
-            summary[f"kendall_{name}"] = float(quantile(known, once, share)[0])
+            summary[f"kendall_{name}"] = float(quantile(known, None, share)[0])
     return summary
 
 
@@ -101,22 +104,17 @@ def leave_one_out(
     """Rows of leave_one_out.csv, and who depends on one case or one institution."""
     rows: list[tuple[Cell, ...]] = []
     record: dict[str, Any] = {}
-    first = set(np.flatnonzero(full == full.min()).tolist())
     kinds = [("case", np.arange(len(scores.cases)), ["/".join(filter(None, case)) for case in scores.cases])]
     if len(scores.institutions) > 1:
         kinds.append(("institution", scores.grid.institutions, list(scores.institutions)))
     for kind, groups, names in kinds:
         counts = leave_one_out_counts(groups)
         numbers, reached = _drawn(scores, spec, counts)
-        winners = [
-            names[draw]
-            for draw in range(len(names))
-            if set(np.flatnonzero(reached[:, draw] == reached[:, draw].min()).tolist()) != first
-        ]
+        others_first = (first_places(reached) != first_places(full)[:, None]).any(axis=0)
         podium = full <= 3
         moved = (reached[podium] != full[podium, None]).any(axis=0)
         record[kind] = {
-            "changes_winner": winners,
+            "changes_winner": [name for name, other in zip(names, others_first, strict=True) if other],
             "changes_podium_share": float(moved.mean()),
             "rank_range": {
                 team: [float(reached[i].min()), float(reached[i].max())]
@@ -131,18 +129,13 @@ def leave_one_out(
     return rows, record
 
 
-def compare_schemes(
-    scores: ScoreGrid, spec: Ranking, full: np.ndarray
-) -> tuple[dict[str, str], dict[str, Any], str]:
+def compare_schemes(scores: ScoreGrid, spec: Ranking) -> tuple[dict[str, str], dict[str, Any], str]:
     """The ranking under other accepted schemes: tables, record, and the answer in a sentence."""
-    ranked = {"challenge": (standings(scores, spec)[0][:, 0], full)}
-    for name, settings in COMPARED.items():
-        kept = spec.model_dump(exclude={"steps", "ties", "final_ties", "combine", "per", "test"})
-        other = Ranking(**{**kept, **settings})
-        numbers, reached = standings(scores, other)
-        ranked[name] = (numbers[:, 0], reached[:, 0])
+    kept = spec.model_dump(exclude={"steps", "ties", "final_ties", "combine", "per", "test"})
+    schemes = {"challenge": spec} | {name: Ranking(**{**kept, **own}) for name, own in COMPARED.items()}
+    ranked = {name: [table[:, 0] for table in standings(scores, one)] for name, one in schemes.items()}
     winners = {
-        name: [scores.teams[i] for i in np.flatnonzero(reached == reached.min())]
+        name: [team for team, first in zip(scores.teams, first_places(reached), strict=True) if first]
         for name, (_, reached) in ranked.items()
     }
     different = [name for name, teams in winners.items() if teams != winners["challenge"]]
@@ -152,7 +145,7 @@ def compare_schemes(
             (
                 (name, scores.teams[i], finite(float(numbers[i])), float(reached[i]))
                 for name, (numbers, reached) in ranked.items()
-                for i in np.lexsort((np.arange(len(reached)), reached))
+                for i in best_first(reached)
             ),
         ),
         "agreement.csv": csv_text(

@@ -10,7 +10,7 @@ from pathlib import Path
 from bratseval.challenge import Challenge
 from bratseval.errors import Problem, UsageError
 from bratseval.ranking.rules import WideColumn
-from bratseval.tables import INFINITE, KEY_COLUMNS, ScoreRow, read_rows
+from bratseval.tables import INFINITE, KEY_COLUMNS, ScoreRow, column_name, read_rows
 
 # Column names that the field's tools use, first choice first.
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -94,7 +94,7 @@ def _wide_columns(header: Sequence[str], challenge: Challenge | None) -> dict[st
     known = dict.fromkeys([*challenge.metrics, *challenge.ranking.metrics])
     for metric in known:
         for region in ("", *challenge.scored_regions):
-            name = f"{metric}_{region}" if region else metric
+            name = column_name(region, metric)
             if name in header:
                 mapped.setdefault(name, WideColumn(metric=metric, region=region))
     return mapped

@@ -24,16 +24,29 @@ class ScoreGrid:
     teams: tuple[str, ...]
     cases: tuple[tuple[str, str], ...]
     columns: tuple[Column, ...]
-    institutions: tuple[str, ...]
     grid: Grid
     breakers: tuple[tuple[Grid, str], ...]  # of each tie breaker: its grid and statistic
+
+    @property
+    def institutions(self) -> tuple[str, ...]:
+        """Names of the institutions, in the order of the grid's numbers."""
+        return tuple(sorted({institution for institution, _ in self.cases}))
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The ranked metrics, in order."""
+        return tuple(dict.fromkeys(metric for _, metric in self.columns))
+
+    @property
+    def by_metric(self) -> list[int]:
+        """The columns metric by metric, as tables show them."""
+        return sorted(range(len(self.columns)), key=lambda k: self.metrics.index(self.columns[k][1]))
 
     def of_cases(self, chosen: np.ndarray) -> ScoreGrid:
         """The same of some cases, given as indices."""
         return replace(
             self,
             cases=tuple(self.cases[index] for index in chosen),
-            institutions=tuple(sorted({self.cases[index][0] for index in chosen})),
             grid=self.grid.of_cases(chosen),
             breakers=tuple((grid.of_cases(chosen), statistic) for grid, statistic in self.breakers),
         )
@@ -82,18 +95,17 @@ def build_grid(rows: Sequence[ScoreRow], challenge: Challenge) -> tuple[ScoreGri
     for breaker in spec.breakers:
         own = [r for r in rows if r.metric == breaker.metric and r.region in (*regions, "")]
         separate = list(dict.fromkeys((r.region, r.metric) for r in own))
-        if not separate:
+        if separate:
+            breakers.append((_grid(own, teams, cases, separate, challenge), breaker.statistic))
+        else:
             message = f"no row of the tie breaker {breaker.metric}"
             problems.append(Problem("warning", "CSV009", message, "ties that it would break stay"))
-            continue
-        breakers.append((_grid(own, teams, cases, separate, challenge), breaker.statistic))
     if spec.plan.per_institution and {institution for institution, _ in cases} == {""}:
         message = "no institution is stated, so all cases count as one institution's"
         hint = "fill the institution column, or give --metadata with case and institution"
         problems.append(Problem("warning", "RUN008", message, hint))
     filled, counted = _fill_missing(grid, columns, teams, challenge)
-    names = tuple(sorted({institution for institution, _ in cases}))
-    found = ScoreGrid(tuple(teams), tuple(cases), tuple(columns), names, filled, tuple(breakers))
+    found = ScoreGrid(tuple(teams), tuple(cases), tuple(columns), filled, tuple(breakers))
     return found, problems + counted
 
 

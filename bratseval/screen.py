@@ -101,14 +101,14 @@ class Screen:
 
         One narrow table a metric, because a column for every metric and region does not fit 80 columns.
         """
-        from bratseval.leaderboard import column_name
+        from bratseval.tables import column_name
 
         place = {name: index for index, name in enumerate(board.columns)}
         shown = [
             name for name in ("rank", "team", "score", "tier", "cases", "missing_cases") if name in place
         ]
         self._table(shown, [[row[place[name]] for name in shown] for row in board.rows])
-        for metric in board.metrics:
+        for metric in board.scores.metrics:
             regions = [region for region, name in board.scores.columns if name == metric]
             at = [place[column_name(region, metric)] for region in regions]
             rows = [(row[1], *(row[index] for index in at)) for row in board.rows]

@@ -33,12 +33,11 @@ def describe_ranking(rulebook: Rulebook) -> dict[str, Any]:
         if isinstance(spec.missing, str)
         else ", ".join(f"{k}={v:g}" for k, v in spec.missing.items())
     )
-    direction = "largest" if plan.single_column_is_aggregate else "smallest"
     return {
         "rule": (
             f"{spec.scheme}: teams are {plan.says}; aggregate {spec.aggregate}, ties {plan.ties}, joined by "
-            f"{plan.combine}; the smallest mean of ranks wins, a single {direction}-is-best number by its "
-            f"metric's direction; equal scores (to 12 digits): {plan.final_ties}; missing values: {missing}; "
+            f"{plan.combine}; the smallest of joined ranks wins, any other score by its own direction; "
+            f"equal scores (to 12 digits): {plan.final_ties}; missing values: {missing}; "
             "a score left empty because both sides are empty counts as the best one within its case and is "
             "left out of means"
         ),

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bratseval.errors import Problem
-from bratseval.leaderboard import case_means, column_name, missing_cases, standings
+from bratseval.leaderboard import best_first, case_means, missing_counts, standings
 from bratseval.ranking.rules import Ranking
 from bratseval.ranking.steps import quantile
-from bratseval.tables import Cell, ScoreRow, csv_text, finite
+from bratseval.tables import Cell, ScoreRow, column_name, csv_text, finite
 
 if TYPE_CHECKING:
     from bratseval.score_grid import ScoreGrid
@@ -30,8 +30,7 @@ def strata_csv(
     """
     rows = list(rows)
     problems: list[Problem] = []
-    metrics = [metric for _, metric in scores.columns]
-    shown = sorted(range(len(metrics)), key=lambda k: metrics.index(metrics[k]))  # as in leaderboard.csv
+    shown = scores.by_metric
     names = [column_name(*scores.columns[k]) for k in shown]
     table: list[list[Cell]] = []
     for column, values in columns.items():
@@ -49,8 +48,7 @@ def strata_csv(
         score_gap, gaps = (_gap(stack) for stack in (numbers, means))
         for value, chosen, reached, score_of, mean_of in parts:
             inside = {scores.cases[index] for index in chosen}
-            missing = missing_cases(row for row in rows if (row.institution, row.case) in inside)
-            order = sorted(range(len(scores.teams)), key=lambda i: (reached[i], scores.teams[i]))
+            missing = missing_counts(row for row in rows if (row.institution, row.case) in inside)
             table += [
                 [
                     *(column, value, float(reached[i]), scores.teams[i], finite(score_of[i]), len(chosen)),
@@ -59,7 +57,7 @@ def strata_csv(
                     finite(score_gap[i]),
                     *(finite(gap) for gap in gaps[i, shown]),
                 ]
-                for i in order
+                for i in best_first(reached)
             ]
     header = ("column", "value", "rank", "team", "score", "cases", "missing_cases", *names, "score_gap")
     return csv_text((*header, *(f"{name}_gap" for name in names)), table), problems
@@ -91,8 +89,7 @@ def _bands(values: Sequence[str]) -> tuple[Sequence[str], str]:
         return values, ""
     if len(found) <= BANDS_FROM or not np.isfinite(numbers[~np.isnan(numbers)]).all():
         return values, ""
-    once = np.ones((1, len(numbers)), np.int64)
-    low, high = (float(quantile(numbers, once, share)[0]) for share in (1 / 3, 2 / 3))
+    low, high = (float(quantile(numbers, None, share)[0]) for share in (1 / 3, 2 / 3))
     names = (f"<= {low:g}", f"{low:g} to {high:g}", f"> {high:g}")
     return [
         "" if np.isnan(number) else names[int(number > low) + int(number > high)] for number in numbers

@@ -117,12 +117,17 @@ def _score_cells(row: ScoreRow) -> list[Cell]:
     return [finite(value) if isinstance(value, float) else value for value in cells]
 
 
+def column_name(region: str, metric: str) -> str:
+    """Column of a metric in a region in every table with a column per metric and region."""
+    return f"{metric}_{region}" if region else metric
+
+
 def cases_csv(rows: Iterable[ScoreRow]) -> str:
     """cases.csv: one row per team and case, a column per metric and region."""
     columns: dict[str, None] = {}
     table: dict[tuple[str, str, str], dict[str, float | None]] = {}
     for row in rows:
-        column = f"{row.metric}_{row.region}" if row.region else row.metric
+        column = column_name(row.region, row.metric)
         columns[column] = None
         value = None if row.value is None else finite(row.value)
         table.setdefault((row.team, row.institution, row.case), {})[column] = value

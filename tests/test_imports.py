@@ -51,8 +51,8 @@ ALLOWED = {
         *("errors", "leaderboard", "ranking.rules", "ranking.steps", "score_grid", "tables"),
     },
     "doubt": {
-        *("challenge", "leaderboard", "pairwise", "ranking.rules", "ranking.significance", "robustness"),
-        "tables",
+        *("challenge", "leaderboard", "pairwise", "ranking.rules", "ranking.significance"),
+        *("ranking.stability", "robustness", "tables"),
     },
     "results": {"challenge", "errors", "model", "score_files", "tables"},
     "regions": {
@@ -66,7 +66,7 @@ ALLOWED = {
         *("scoring", "signature", "strata", "supervisor", "tables"),
     },
     "joining": {"challenge", "errors", "pipeline", "results", "score_files", "tables"},
-    "screen": {"errors", "leaderboard", "pipeline"},
+    "screen": {"errors", "leaderboard", "pipeline", "tables"},
     "cli": {"config", "errors", "joining", "pipeline", "results", "screen", "cpus"},
     "__main__": {"cli"},
 }

@@ -15,13 +15,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import SHARED
+from test_ranking import challenge as ranked_by
 
 from bratseval.challenge import Challenge
-from bratseval.config import load_challenge
 from bratseval.joining import absent_rows
 from bratseval.leaderboard import Leaderboard, rank_teams, standings
 from bratseval.pairwise import significance, superiority_rows
-from bratseval.ranking.rules import Ranking
 from bratseval.ranking.schemes import case_ranks, cumulative_ranks, score
 from bratseval.ranking.significance import wilcoxon
 from bratseval.ranking.stability import kendall_tau
@@ -79,8 +78,7 @@ def scores(path: Path, metric: str = "", region: str = "") -> tuple[ScoreRow, ..
 
 
 def challenge(**ranking: object) -> Challenge:
-    base = {"metrics": ["dice", "hd95"], "regions": ["WT", "TC", "ET"], "missing": FILLED}
-    return load_challenge("brats2021").model_copy(update={"ranking": Ranking(**{**base, **ranking})})  # type: ignore[arg-type]
+    return ranked_by(**{"missing": FILLED, **ranking})
 
 
 def board(rows: tuple[ScoreRow, ...], **ranking: object) -> Leaderboard:

@@ -109,14 +109,12 @@ def test_other_schemes_crown_other_winners() -> None:
     rows = column({"a": [1.0, 0.4, 0.4], "b": [0.0, 0.5, 0.5]})
     spec = challenge(scheme="aggregate_then_rank")
     board = rank_teams(rows, spec)
-    tables, record, sentence = compare_schemes(board.scores, spec.ranking, board.places)
+    tables, record, sentence = compare_schemes(board.scores, spec.ranking)
     assert record["winners"]["challenge"] == ["a"]
     assert record["winners"]["rank_then_aggregate (mean)"] == ["b"]
     assert "rank_then_aggregate (mean): b" in sentence
     assert "challenge,rank_then_aggregate (mean),-1,0\n" in tables["agreement.csv"]
-    same = compare_schemes(
-        rank_teams(column({"a": [1.0] * 9, "b": [0.5] * 9}), spec).scores, spec.ranking, np.array([1.0, 2.0])
-    )
+    same = compare_schemes(rank_teams(column({"a": [1.0] * 9, "b": [0.5] * 9}), spec).scores, spec.ranking)
     assert same[2] == "a wins under all 7 other schemes too"
 
 

@@ -42,6 +42,11 @@ class Grid:
         """Best value of every column, infinite where the metric has no bound: (columns,)."""
         return np.where(np.isnan(self.best), np.where(self.smaller, -np.inf, np.inf), self.best)
 
+    @property
+    def sites(self) -> list[np.ndarray]:
+        """Indices of the cases of every institution."""
+        return [np.flatnonzero(self.institutions == site) for site in range(self.institutions.max() + 1)]
+
     def of_cases(self, chosen: np.ndarray) -> Grid:
         """The grid of some cases: (cases,) bool or indices."""
         _, institutions = np.unique(self.institutions[chosen], return_inverse=True)
@@ -83,8 +88,7 @@ def score(grid: Grid, ranking: Ranking, counts: np.ndarray | None = None) -> tup
     inside = replace(plan, single_column_is_aggregate=False)
     total: np.ndarray | float = 0.0
     present: np.ndarray | float = 0.0
-    for institution in range(grid.institutions.max() + 1):
-        members = np.flatnonzero(grid.institutions == institution)
+    for members in grid.sites:
         own = None if counts is None else counts[:, members]
         found, _ = _score(grid.of_cases(members), ranking, inside, own)
         here = np.ones(1) if own is None else (own.sum(axis=1) > 0).astype(np.float64)
@@ -166,29 +170,25 @@ def cumulative_ranks(grid: Grid, ranking: Ranking) -> np.ndarray:
     return combine(ranks, grid.weights[measured], plan.combine, axis=1)
 
 
-def wilcoxon_of_columns(
-    grid: Grid, ranking: Ranking, counts: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """p-values, plain and adjusted within each column: (teams, teams, columns, draws).
+def wilcoxon_of_columns(grid: Grid, ranking: Ranking, counts: np.ndarray | None = None) -> np.ndarray:
+    """p-values of all ordered pairs in each column: (teams, teams, columns, draws).
 
     A cohort metric has no cases to test: p is 1.
     """
     values = grid.for_means(ranking.missing)
     compared = grid.for_ranks()
     values = np.where(grid.empty, compared, np.where(grid.smaller[:, None], values, -values))
-    p_values = np.stack(
+    return np.stack(
         [
             np.where(grid.cohort[column], 1.0, wilcoxon(values[:, column], counts))
             for column in range(values.shape[1])
         ],
         axis=2,
     )
-    return p_values, adjust(p_values, ranking.adjust or "holm")
 
 
 def wins(grid: Grid, ranking: Ranking, plan: Scheme, counts: np.ndarray | None = None) -> np.ndarray:
     """Share (or number) of the other teams that each beats: (teams, columns, draws)."""
-    p_values, adjusted = wilcoxon_of_columns(grid, ranking, counts)
-    decided = (adjusted if ranking.adjust else p_values) <= ranking.alpha
-    beaten = decided.sum(axis=1).astype(np.float64)
+    p_values = adjust(wilcoxon_of_columns(grid, ranking, counts), ranking.adjust or "none")
+    beaten = (p_values <= ranking.alpha).sum(axis=1).astype(np.float64)
     return beaten if plan.count_wins else beaten / max(len(beaten) - 1, 1)

@@ -144,7 +144,7 @@ def permutation_test_of_means(
         means = np.nan_to_num(sign * totals / sizes, nan=np.inf)
         others = [np.delete(means, pair, axis=0) for pair in pairs]
         observed = [
-            score_difference(means[a][None], means[b][None], rest, score)
+            _score_difference(means[a][None], means[b][None], rest, score)
             for (a, b), rest in zip(pairs, others, strict=True)
         ]
 
@@ -158,12 +158,12 @@ def permutation_test_of_means(
                 x = sign * (half + moved[:, index]) / (size_half + size_moved[:, index])
                 y = sign * (half - moved[:, index]) / (size_half - size_moved[:, index])
             x, y = np.nan_to_num(x, nan=np.inf), np.nan_to_num(y, nan=np.inf)
-            yield score_difference(x, y, others[index], score), observed[index]
+            yield _score_difference(x, y, others[index], score), observed[index]
 
     return _count(statistics, cases, pairs, n, seed)
 
 
-def score_difference(
+def _score_difference(
     first: np.ndarray, second: np.ndarray, others: np.ndarray, score: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
     """Score of the first minus score of the second team, each ranked (ties averaged) among all teams.

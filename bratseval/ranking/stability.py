@@ -29,6 +29,11 @@ def leave_one_out_counts(groups: np.ndarray) -> np.ndarray:
     return (np.arange(groups.max() + 1)[:, None] != groups[None]).astype(np.int64)
 
 
+def first_places(places: np.ndarray) -> np.ndarray:
+    """Who stands first, alone or tied: (teams, ...) bool."""
+    return np.asarray(places == places.min(axis=0))
+
+
 def kendall_tau(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Kendall's tau-b of rankings along the first axis: (teams, ...) -> (...); nan without any order.
 

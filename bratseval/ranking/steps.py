@@ -66,8 +66,7 @@ def combine(ranks: np.ndarray, weights: np.ndarray, how: str, axis: int) -> np.n
     known = np.where(present, ranks, 1.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         if how == "median":
-            by_column = np.moveaxis(ranks, axis, -1)
-            return quantile(by_column, np.ones((1, by_column.shape[-1]), np.int64), 0.5)[..., 0]
+            return quantile(np.moveaxis(ranks, axis, -1), None, 0.5)[..., 0]
         if how == "geometric_mean":
             return np.asarray(np.exp((weight * np.log(known)).sum(axis=axis) / weight.sum(axis=axis)))
         mean = (weight * known).sum(axis=axis) / weight.sum(axis=axis)
@@ -83,21 +82,25 @@ def aggregate(values: np.ndarray, counts: np.ndarray | None, how: str) -> np.nda
     gini. Returns (..., draws); nan where a draw has no value, variance of a single value included.
     """
     if how == "median" or how.startswith("q"):
-        counts = np.ones((1, values.shape[-1]), np.int64) if counts is None else counts
         return quantile(values, counts, 0.5 if how == "median" else float(how[1:]) / 100)
     if how == "gini":
-        return _gini(values, np.ones((1, values.shape[-1]), np.int64) if counts is None else counts)
+        return _gini(values, _times(values, counts))
     if how == "geometric_mean":
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.exp(aggregate(np.log(values), counts, "mean"))
     if how in ("variance", "std"):
-        variance = _variance(values, np.ones((1, values.shape[-1]), np.int64) if counts is None else counts)
+        variance = _variance(values, _times(values, counts))
         return np.sqrt(variance) if how == "std" else variance
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = _sum(values, counts) / _sum(np.where(np.isnan(values), np.nan, 1.0), counts)
     if how == "sum":  # a case that is left out counts like the mean of the others
         return np.asarray(mean * (values.shape[-1] if counts is None else counts.sum(axis=1)))
     return np.asarray(mean)
+
+
+def _times(values: np.ndarray, counts: np.ndarray | None) -> np.ndarray:
+    """How often each case counts, as a matrix (draws, cases): once where nothing is stated."""
+    return np.ones((1, values.shape[-1]), np.int64) if counts is None else counts
 
 
 def _sum(values: np.ndarray, counts: np.ndarray | None) -> np.ndarray:
@@ -115,11 +118,12 @@ def _sum(values: np.ndarray, counts: np.ndarray | None) -> np.ndarray:
     return total
 
 
-def quantile(values: np.ndarray, counts: np.ndarray, share: float) -> np.ndarray:
+def quantile(values: np.ndarray, counts: np.ndarray | None, share: float) -> np.ndarray:
     """Quantile over cases by linear interpolation (R's type 7), each case as often as drawn.
 
-    values : (..., cases); counts : (draws, cases) int. Returns (..., draws).
+    values : (..., cases); counts : (draws, cases) int, None for every case once. Returns (..., draws).
     """
+    counts = _times(values, counts)
     rows = values.reshape(-1, values.shape[-1])
     result = np.full((len(rows), len(counts)), np.nan)
     for index, row in enumerate(rows):
