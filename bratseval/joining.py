@@ -36,6 +36,7 @@ def merge(rulebook: Rulebook, folders: Sequence[Path], output: Path, options: Op
     if wrong:
         raise UsageError(wrong)
     check_output(output, rulebook.digest, options.overwrite)
+    metadata = metadata_of(rulebook, options)
     expected: dict[str, set[str]] = {}
     for record in records:
         for team, cases in record["expected"].items():
@@ -60,13 +61,13 @@ def merge(rulebook: Rulebook, folders: Sequence[Path], output: Path, options: Op
         )
     record = {
         "command": "merge",
-        "seed": records[0]["seed"],
+        "seed": options.seed_or(records[0]["seed"]),
         "shard": [1, 1],
         "expected": {team: sorted(cases) for team, cases in sorted(expected.items())},
         "institutions": sorted({name for r in records for name in r["institutions"]}),
     }
     rank = any(record["command"] in ("run", "merge") for record in records) or len(expected) > 1
-    return finish(rulebook, joined, record, output, options, started, rank=rank)
+    return finish(rulebook, joined, record, output, options, metadata, started, rank=rank)
 
 
 def _other_configuration(folder: Path, record: Mapping[str, Any], rulebook: Rulebook) -> Problem:
@@ -94,7 +95,8 @@ def rank(rulebook: Rulebook, sources: Sequence[Path], output: Path, options: Opt
                 faults.append(Problem("error", "CSV004", message, "keep one of them", file=str(path)))
             seen[key] = path
             rows.append(row)
-    sites = metadata_of(rulebook, options).institutions
+    metadata = metadata_of(rulebook, options)
+    sites = metadata.institutions
     rows = [
         row if row.institution or not row.case else replace(row, institution=sites.get(row.case, ""))
         for row in rows
@@ -108,12 +110,13 @@ def rank(rulebook: Rulebook, sources: Sequence[Path], output: Path, options: Opt
     rows += absent
     run_record: dict[str, Any] = {
         "command": "rank",
-        "seed": challenge.ranking.seed if options.seed is None else options.seed,
+        "seed": options.seed_or(challenge.ranking.seed),
         "shard": [1, 1],
         "expected": {team: sorted({row.case for row in rows}) for team in sorted({row.team for row in rows})},
         "institutions": sorted({row.institution for row in rows} - {""}),
     }
-    return finish(rulebook, Results(rows, [], problems, []), run_record, output, options, started, rank=True)
+    results = Results(rows, [], problems, [])
+    return finish(rulebook, results, run_record, output, options, metadata, started, rank=True)
 
 
 def _mixed_institutions(rows: Sequence[ScoreRow]) -> list[Problem]:

@@ -60,6 +60,10 @@ class Options:
     allow_incomplete: bool = False
     compare_schemes: bool = False
 
+    def seed_or(self, default: int) -> int:
+        """The seed of --seed, or the given one without the option."""
+        return default if self.seed is None else self.seed
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -124,26 +128,26 @@ def _evaluate(
         hint = "add it to metrics, or rank scores from elsewhere with `bratseval rank`"
         raise UsageError(Problem("error", "CFG008", message, hint))
     check_output(output, rulebook.digest, options.overwrite)
-    cases, found = plan(rulebook, teams, references, options)
+    cases, found, metadata = plan(rulebook, teams, references, options)
     problems = problems + found
     mine = [case for case in cases if in_shard(case, options.shard)]
     results = score_all(rulebook, mine, options, progress)
     tabled = collect(results, problems)
     record = {
         "command": command,
-        "seed": rulebook.challenge.ranking.seed if options.seed is None else options.seed,
+        "seed": options.seed_or(rulebook.challenge.ranking.seed),
         "shard": list(options.shard),
         "expected": {team: sorted({case.case for case in cases if case.team == team}) for team in teams},
         "institutions": sorted({case.institution for case in cases} - {""}),
         "geometry": options.geometry or rulebook.challenge.geometry.policy,
     }
-    return finish(rulebook, tabled, record, output, options, started, rank=command == "run")
+    return finish(rulebook, tabled, record, output, options, metadata, started, rank=command == "run")
 
 
 def plan(
     rulebook: Rulebook, teams: Mapping[str, Path], references: Path, options: Options
-) -> tuple[list[Case], list[Problem]]:
-    """Every expected case of every team, and what is wrong with the file names."""
+) -> tuple[list[Case], list[Problem], Metadata]:
+    """Every expected case of every team, what is wrong with the file names, and the table of the cases."""
     challenge = rulebook.challenge
     found = find_references(challenge, references)
     problems = list(found.problems)
@@ -171,7 +175,7 @@ def plan(
                     f"{challenge.cohorts.cohort_column}",
                 )
             )
-    return cases, problems
+    return cases, problems, metadata
 
 
 def metadata_of(rulebook: Rulebook, options: Options) -> Metadata:
@@ -242,6 +246,7 @@ def finish(
     record: Mapping[str, Any],
     output: Path,
     options: Options,
+    metadata: Metadata,
     started: float,
     *,
     rank: bool,
@@ -268,7 +273,9 @@ def finish(
     ranking_tables: dict[str, str] = {}
     if rank and (complete or options.allow_incomplete) and shard[1] == 1 and results.scores:
         try:
-            leaderboard, doubt, ranking_tables = _rank(results.scores, rulebook, record["seed"], options)
+            leaderboard, doubt, ranking_tables = _rank(
+                results.scores, rulebook, record["seed"], options, metadata
+            )
             problems += leaderboard.problems
         except UsageError as error:  # the scores are written all the same
             problems += error.problems
@@ -300,7 +307,7 @@ def finish(
 
 
 def _rank(
-    rows: Sequence[ScoreRow], rulebook: Rulebook, seed: int, options: Options
+    rows: Sequence[ScoreRow], rulebook: Rulebook, seed: int, options: Options, metadata: Metadata
 ) -> tuple[Leaderboard, Doubt, dict[str, str]]:
     """The leaderboard, the doubt beside it, and the text of every file that shows them."""
     challenge = rulebook.challenge
@@ -313,7 +320,7 @@ def _rank(
         files["ranks.csv"] = board.ranks_csv
     cases = board.scores.cases
     columns = {"institution": [institution for institution, _ in cases]}
-    for name, of_case in metadata_of(rulebook, options).columns.items():
+    for name, of_case in metadata.columns.items():
         if name != "institution":
             columns[name] = [of_case.get(case, "") for _, case in cases]
     if len(board.scores.institutions) < 2:

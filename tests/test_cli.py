@@ -69,6 +69,22 @@ def test_the_same_bytes_for_any_jobs_shards_and_order_of_merging(
         assert len(texts) == 1, name
 
 
+def test_merge_takes_the_seed_and_refuses_bad_metadata_before_it_writes(
+    challenge_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run(challenge_folders, tmp_path / "whole")
+    for seed in ((), ("--seed", 7)):
+        bratseval("merge", tmp_path / "whole", "--output", tmp_path / f"m{len(seed)}", *seed)
+    seeds = [json.loads((tmp_path / name / "run.json").read_text())["seed"] for name in ("m0", "m2")]
+    assert seeds == [1, 7]
+    (tmp_path / "bad.csv").write_text("id\n1\n")
+    out = tmp_path / "bad"
+    done = bratseval("merge", tmp_path / "whole", "-o", out, "--metadata", tmp_path / "bad.csv")
+    assert done.returncode == 2
+    assert "error[CSV003]" in done.stderr
+    assert not list(out.glob("*"))
+
+
 def test_merge_names_what_is_missing_and_what_comes_twice(
     challenge_folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
