@@ -14,10 +14,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from bratseval.challenge import Challenge
+from bratseval.challenge import Challenge, Files, Side
 from bratseval.errors import Problem, ReferenceDataError, UsageError
-from bratseval.model import Case
+from bratseval.model import Case, Part
 
 IGNORED_NAMES = re.compile(r"\.DS_Store|\._.*|Thumbs\.db|~.*|desktop\.ini", re.IGNORECASE)
 IGNORED_FOLDERS = {"__MACOSX", ".idea", ".git", "__pycache__"}
@@ -26,12 +27,26 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Files of one side by case id; a case with several files or a refused one has problems."""
+    """Files of one side by case id; a case with several files or a refused one has problems.
+
+    parts: the further files of a case, those of the whole team under an empty case.
+    """
 
     files: Mapping[str, Path]
     cohorts: Mapping[str, str]
     refused: Mapping[str, tuple[Problem, ...]]
     problems: tuple[Problem, ...]
+    parts: Mapping[str, tuple[Part, ...]]
+
+
+class _Name(NamedTuple):
+    """What the name of a file says; role None for a prediction or reference."""
+
+    role: str | None
+    case: str = ""
+    region: str = ""
+    rater: str = ""
+    cohort: str = ""
 
 
 def list_files(root: Path) -> Iterator[tuple[Path, bool]]:
@@ -45,68 +60,100 @@ def list_files(root: Path) -> Iterator[tuple[Path, bool]]:
                 yield path, path.is_symlink()
 
 
-def match_files(root: Path, patterns: Sequence[str], *, team: str = "", trusted: bool = False) -> Found:
-    """Assign the files below ``root`` to case ids.
+def match_files(root: Path, files: Files, side: Side, *, team: str = "", only: Path | None = None) -> Found:
+    """Assign the files below ``root`` (or ``only`` one of them) to case ids.
 
     Two files of one id (also by letter case, Unicode form or `.nii` beside `.nii.gz`) refuse the
     case; a symbolic link is refused, and a file that no pattern knows is a warning. The organizer's own
-    folder is ``trusted``: links are followed, and other files (the images) may lie beside the references.
+    folder is trusted: links are followed, and other files (the images) may lie beside the references.
     """
-    compiled = [re.compile(pattern) for pattern in patterns]
-    by_key: dict[str, list[tuple[str, Path]]] = defaultdict(list)
+    trusted = side == "reference"
+    patterns = _patterns(files, side)
+    claims: dict[tuple[str | None, ...], list[tuple[_Name, Path, bool]]] = defaultdict(list)
+    strays: list[Path] = []
+    for path, is_link in [(only, only.is_symlink())] if only else list_files(root):
+        name = _identify(path.relative_to(root), patterns)
+        if name is None:
+            if not any(re.fullmatch(pattern, path.name) for pattern in files.unread):
+                strays.append(path)
+            continue
+        key = (name.role, name.case.casefold(), name.region.casefold(), name.rater)
+        claims[key].append((name, path, is_link))
+    spelling: dict[str, str] = {}
+    cases: dict[str, Path] = {}
     cohorts: dict[str, str] = {}
     refused: dict[str, tuple[Problem, ...]] = {}
+    parts: dict[str, list[Part]] = defaultdict(list)
+    for entries in claims.values():
+        name, path, _ = entries[0]
+        case = spelling.setdefault(name.case.casefold(), name.case)
+        faults = () if trusted and len(entries) == 1 else _faults(entries, case, team)
+        if name.role is None:
+            cases.setdefault(case, path)
+            if name.cohort:
+                cohorts[case] = name.cohort
+        if name.role is None and not (name.region or name.rater):
+            refused |= {case: faults} if faults else {}
+        else:
+            parts[case].append(Part(name.role or "", path, name.region, name.rater, faults))
     problems: list[Problem] = []
-    strays: list[Path] = []
-    for path, is_link in list_files(root):
-        name = unicodedata.normalize("NFC", path.name)
-        found = next((m for pattern in compiled if (m := pattern.fullmatch(name))), None)
-        if found is None:
-            strays.append(path)
-            continue
-        case = found["case"]
-        by_key[case.casefold()].append((case, path))
-        if found.groupdict().get("cohort"):
-            cohorts[case] = found["cohort"]
-        if is_link and not trusted:
-            refused[case] = (
-                Problem(
-                    "error",
-                    "SUB005",
-                    f"{path} is a symbolic link",
-                    "submit the file itself",
-                    team,
-                    case,
-                    str(path),
-                ),
-            )
-    files: dict[str, Path] = {}
-    for entries in by_key.values():
-        case, path = entries[0]
-        files[case] = path
-        if len(entries) > 1:
-            names = " and ".join(str(entry[1]) for entry in entries)
-            refused[case] = (
-                Problem(
-                    "error",
-                    "SUB002",
-                    f"{len(entries)} files claim case {case}: {names}",
-                    "keep one file a case; none of them is scored",
-                    team,
-                    case,
-                    str(path),
-                ),
-            )
     if trusted and strays:
         message = f"{len(strays)} files beside the references are not read, such as {strays[0].name}"
-        problems.append(Problem("note", "SUB003", message, f"references are named like {patterns[0]}"))
-    else:
-        problems += [_stray(path, team, files, patterns) for path in strays]
-    return Found(files, cohorts, refused, tuple(problems))
+        problems.append(Problem("note", "SUB003", message, f"references are named like {files.reference[0]}"))
+    elif strays:
+        known = [path.name for entries in claims.values() for _, path, _ in entries]
+        problems += [_stray(path, team, known, files.prediction) for path in strays]
+    ordered = {
+        case: tuple(sorted(found, key=lambda part: (part.role, part.region, part.rater)))
+        for case, found in parts.items()
+    }
+    return Found(cases, cohorts, refused, tuple(problems), ordered)
 
 
-def _stray(path: Path, team: str, files: Mapping[str, Path], patterns: Sequence[str]) -> Problem:
-    close = difflib.get_close_matches(path.name, [file.name for file in files.values()], n=1, cutoff=0.8)
+def _patterns(files: Files, side: Side) -> list[tuple[str | None, re.Pattern[str]]]:
+    """Every pattern of one side with its role, in the order in which they are tried."""
+    primary, parts = (
+        (files.prediction, files.prediction_parts | files.team)
+        if side == "prediction"
+        else (files.reference, files.reference_parts)
+    )
+    listed = [(None, one) for one in primary] + [(role, one) for role in parts for one in parts[role]]
+    return [(role, re.compile(f"(?:.*?/)??(?:{one})" if "/" in one else one)) for role, one in listed]
+
+
+def _identify(path: Path, patterns: Sequence[tuple[str | None, re.Pattern[str]]]) -> _Name | None:
+    """What the name (or, for a pattern with a /, the path below the root) says."""
+    whole = unicodedata.normalize("NFC", path.as_posix())
+    for role, pattern in patterns:
+        if found := pattern.fullmatch(whole if "/" in pattern.pattern else whole.rpartition("/")[2]):
+            groups = {name: text for name, text in found.groupdict().items() if text}
+            dataset = [groups["dataset"]] if "dataset" in groups else []
+            case, region = (
+                "-".join([*dataset, groups[name]]) if name in groups else "" for name in ("case", "region")
+            )
+            return _Name(role, case, region, groups.get("rater", ""), groups.get("cohort", ""))
+    return None
+
+
+def _faults(entries: Sequence[tuple[_Name, Path, bool]], case: str, team: str) -> tuple[Problem, ...]:
+    """Why files that claim one place must not be read."""
+    name, path, _ = entries[0]
+    what = f"case {case}" if case else "the team"
+    if own := " ".join(filter(None, [name.role, name.region, name.rater])):
+        what = f"{own} of {what}"
+    if len(entries) > 1:
+        names = " and ".join(str(entry[1]) for entry in entries)
+        message = f"{len(entries)} files claim {what}: {names}"
+        hint = "keep one file; none of them is scored"
+        return (Problem("error", "SUB002", message, hint, team, case, str(path)),)
+    if entries[0][2]:
+        message = f"{path} is a symbolic link"
+        return (Problem("error", "SUB005", message, "submit the file itself", team, case, str(path)),)
+    return ()
+
+
+def _stray(path: Path, team: str, known: Sequence[str], patterns: Sequence[str]) -> Problem:
+    close = difflib.get_close_matches(path.name, known, n=1, cutoff=0.8)
     hint = f"names like {close[0]} are read" if close else f"expected a name like {patterns[0]}"
     kind = (
         "an archive inside the folder"
@@ -122,9 +169,10 @@ def find_references(challenge: Challenge, folder: Path) -> Found:
         raise ReferenceDataError(
             Problem("error", "SUB010", f"the reference folder {folder} does not exist", "check --references")
         )
-    found = match_files(folder, challenge.files.reference, trusted=True)
-    if found.refused:
-        raise ReferenceDataError([problem for problems in found.refused.values() for problem in problems])
+    found = match_files(folder, challenge.files, "reference")
+    refused = [*found.refused.values(), *(part.refused for parts in found.parts.values() for part in parts)]
+    if any(refused):
+        raise ReferenceDataError([problem for problems in refused for problem in problems])
     if not found.files:
         raise ReferenceDataError(
             Problem(
@@ -196,22 +244,26 @@ def pair_cases(
     problems = list(predictions.problems)
     cases = []
     missing = []
-    folded = {case.casefold(): case for case in predictions.files}
+    folded = {case.casefold(): case for case in (*predictions.files, *predictions.parts) if case}
+    problems += [p for parts in predictions.parts.values() for part in parts for p in part.refused]
     for case, reference in sorted(references.files.items()):
         own = folded.pop(case.casefold(), None)
         refused = predictions.refused.get(own, ()) if own is not None else ()
         problems += refused
-        if own is None:
+        prediction = None if own is None else predictions.files.get(own)
+        if prediction is None:
             missing.append(case)
         cases.append(
             Case(
                 team,
                 case,
                 reference.resolve(),
-                None if own is None else predictions.files[own],
+                prediction,
                 institutions.get(case, ""),
                 _cohort(challenge, case, references, predictions, cohorts),
                 refused,
+                references.parts.get(case, ()),
+                () if own is None else predictions.parts.get(own, ()),
             )
         )
     if missing:
@@ -225,19 +277,19 @@ def pair_cases(
                 team,
             )
         )
-    problems += [
-        Problem(
-            "warning",
-            "SUB006",
-            f"{predictions.files[case]} belongs to no expected case ({case}); not scored",
-            _nearest_case(case, references.files),
-            team,
-            case,
-            str(predictions.files[case]),
-        )
-        for case in folded.values()
-    ]
+    for case in folded.values():
+        path = predictions.files[case] if case in predictions.files else predictions.parts[case][0].path
+        message = f"{path} belongs to no expected case ({case}); not scored"
+        hint = _nearest_case(case, references.files)
+        problems.append(Problem("warning", "SUB006", message, hint, team, case, str(path)))
     return cases, problems
+
+
+def team_case(team: str, predictions: Found) -> Case:
+    """What is scored once for a team: its own files."""
+    parts = predictions.parts.get("", ())
+    refused = tuple(problem for part in parts for problem in part.refused)
+    return Case(team, "", Path(), parts[0].path if parts else None, refused=refused, prediction_parts=parts)
 
 
 def _nearest_case(case: str, known: Iterable[str]) -> str:

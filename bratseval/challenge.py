@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from bratseval.metrics.registry import Facts, find_metric, score_facts
+from bratseval.metrics.registry import TEAM_RECORDS, Facts, find_metric, score_facts
 from bratseval.ranking.rules import Model, Ranking, ScoreTable
 
 Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -25,6 +25,15 @@ Label = Annotated[int, Field(ge=1, le=255)]
 Value = Annotated[float, Field(allow_inf_nan=False)]
 Penalty = Value | Literal["grid_diagonal"]
 Side = Literal["reference", "prediction"]
+
+# By task: the records that its metrics may read, and the further reference files without which it cannot.
+TASK_RECORDS: dict[str, tuple[str, ...]] = {
+    "segmentation": ("overlap", "agreement", "distances", "detection"),
+    "registration": ("landmarks", "jacobian"),
+    "uncertainty": ("filtering",),
+    "multi_rater": ("raters",),
+}
+REFERENCE_ROLES = {"registration": ("moving",), "uncertainty": ("brain",)}
 
 
 class Files(Model):
@@ -35,18 +44,51 @@ class Files(Model):
         "(fullmatch). A group 'cohort' names the cohort of the case."
     )
     reference: list[str] = Field(description="The same for reference files.")
+    prediction_parts: dict[str, list[str]] = Field(
+        {}, description="Further files of a team for a case: role -> patterns; its task knows the roles."
+    )
+    reference_parts: dict[str, list[str]] = Field({}, description="The same beside the references.")
+    team: dict[str, list[str]] = Field(
+        {}, description="Files of a whole team: role -> patterns, without a group 'case'."
+    )
+    unread: list[str] = Field([], description="Names that a submission may hold although nothing reads them.")
 
     @field_validator("prediction", "reference")
     @classmethod
     def _patterns_have_a_case(cls, patterns: list[str]) -> list[str]:
         for pattern in patterns:
-            try:
-                compiled = re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
-            if "case" not in compiled.groupindex:
+            if "case" not in _compiled(pattern).groupindex:
                 raise ValueError(f"{pattern!r} has no group (?P<case>...) for the case id")
         return patterns
+
+    @field_validator("prediction_parts", "reference_parts")
+    @classmethod
+    def _parts_have_a_case(cls, roles: dict[str, list[str]]) -> dict[str, list[str]]:
+        for patterns in roles.values():
+            cls._patterns_have_a_case(patterns)
+        return roles
+
+    @field_validator("team")
+    @classmethod
+    def _team_files_have_none(cls, roles: dict[str, list[str]]) -> dict[str, list[str]]:
+        for pattern in (one for patterns in roles.values() for one in patterns):
+            if "case" in _compiled(pattern).groupindex:
+                raise ValueError(f"{pattern!r} has a group 'case', but the file is of the whole team")
+        return roles
+
+    @field_validator("unread")
+    @classmethod
+    def _are_patterns(cls, patterns: list[str]) -> list[str]:
+        for pattern in patterns:
+            _compiled(pattern)
+        return patterns
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
 
 
 class Geometry(Model):
@@ -126,7 +168,10 @@ class RegionRules(Model):
 class Region(Model):
     """A region that is scored: a set of labels."""
 
-    labels: list[str] = Field(min_length=1)
+    labels: list[str] = Field(
+        [], description="Names of labels; `any` stands for every positive label (QU-BraTS counts label 3 in "
+        "WT). None where the regions are separate files (QUBIQ).",
+    )  # fmt: skip
     lesions: RegionRules = RegionRules()
     join_by: list[str] = Field(
         [], description="Regions whose lesions join this region's: those touching the same one become one."
@@ -150,6 +195,9 @@ class MetricSpec(Model):
         "directed", description="Two directions apart (maximum or mean of both) or all distances together."
     )
     tolerance_mm: Positive | Literal["smallest_spacing"] | None = None
+    parameters: dict[str, int | float | str] = Field(
+        {}, description="Further parameters of the metric's function, such as {radius_mm: 5} of hit_rate."
+    )
     disjoint: Literal["measured", "penalty"] = Field(
         "measured",
         description="penalty: masks without a common voxel count as a failure of this metric although their "
@@ -179,6 +227,51 @@ class Cohorts(Model):
     cohort_column: str = "Cohort"
 
 
+class Registration(Model):
+    """How landmark files and displacement fields of a registration challenge are read."""
+
+    id_column: str = "Landmark"
+    coordinates: list[str] = Field(
+        ["X", "Y", "Z"], min_length=2, max_length=3, description="Columns of the coordinates, in mm."
+    )
+    volume: dict[str, tuple[Value, Value]] = Field(
+        {}, description="Smallest and largest coordinate inside the image, by column; a predicted landmark "
+        "outside refuses the file. Half a voxel (0.5) is granted.",
+    )  # fmt: skip
+    diagonal_mm: Positive | None = Field(
+        None, description="Diagonal of the image for relative errors; by default the reference image's, "
+        "else the volume's.",
+    )  # fmt: skip
+    missing_landmark: Literal["error", "initial", "exclude"] = Field(
+        "error",
+        description="A landmark without a prediction. error: the file is refused; initial: it counts as not "
+        "moved; exclude: left out, with a warning (a team gains by omitting hard ones).",
+    )
+    world: Literal["lps", "ras"] = Field(
+        "lps", description="World axes of the landmark coordinates: ITK's (BraTS-Reg) or NIfTI's."
+    )
+    components: Literal["lps", "ras", "by_intent"] = Field(
+        "by_intent",
+        description="Axes of the field's vectors. by_intent: lps for an ITK vector image (intent 1007 or "
+        "5-D), ras for a plain 4-D one.",
+    )
+    unit: Literal["mm", "voxels"] = Field(
+        "mm", description="Unit of the field's vectors; voxels are steps along the image's own axes."
+    )
+    agreement_mm: Positive = Field(
+        1.0, description="Median distance of submitted landmarks from those the submitted field gives, above "
+        "which the two disagree (a warning).",
+    )  # fmt: skip
+
+
+class Uncertainty(Model):
+    """How masks are filtered by uncertainty maps."""
+
+    points: int = Field(
+        40, ge=1, le=10_000, description="Steps between the thresholds 0 and 100; both ends are thresholds."
+    )
+
+
 class Challenge(Model):
     """One edition of a challenge."""
 
@@ -188,9 +281,13 @@ class Challenge(Model):
     source: list[str] = Field(min_length=1, description="Where the rules are published.")
     scorer: str = Field(description="The code and its version that defined the official numbers.")
     differences: list[str] = Field([], description="Where bratseval deliberately departs from that code.")
-    task: Literal["segmentation"] = "segmentation"
+    task: Literal["segmentation", "registration", "uncertainty", "multi_rater"] = Field(
+        "segmentation",
+        description="What a case consists of. registration: landmarks and a displacement field; uncertainty: "
+        "masks with an uncertainty map per region; multi_rater: a probability map against several masks.",
+    )
     files: Files
-    labels: dict[str, Label]
+    labels: dict[str, Label] = Field({})
     remap: dict[Label, Label] = Field({}, description="Label values rewritten on reading, e.g. {4: 3}.")
     unknown_labels: Literal["background", "refuse"] = Field(
         "refuse",
@@ -198,7 +295,9 @@ class Challenge(Model):
         "2021-2025 treats them, or the file is refused (2026).",
     )
     geometry: Geometry = Geometry()
-    regions: dict[str, Region]
+    registration: Registration | None = None
+    uncertainty: Uncertainty | None = None
+    regions: dict[str, Region] = Field({})
     lesions: LesionRules = LesionRules()
     full_image: Literal["mask", "lesion_numbers"] = Field(
         "mask",
@@ -230,6 +329,7 @@ class Challenge(Model):
                 raise ValueError(f"{name!r} is not a metric; {unknown.args[0]}") from None
             if spec.tolerance_mm is not None and "tolerance_mm" not in entry.parameters:
                 raise ValueError(f"{column}: tolerance_mm has no meaning for {name}")
+            entry.check_parameters(column, spec.parameters)
         return {
             column: spec.model_copy(update={"metric": spec.metric or column})
             for column, spec in metrics.items()
@@ -238,12 +338,24 @@ class Challenge(Model):
     @model_validator(mode="after")
     def _names_agree(self) -> Challenge:
         faults: list[str] = []
+        reads = TASK_RECORDS[self.task]
+        for column, spec in self.metrics.items():
+            entry = find_metric(spec.metric or column)[1]
+            if entry.reads in TEAM_RECORDS and entry.reads not in self.files.team:
+                faults.append(f"metrics.{column}: files.team has no pattern for {entry.reads}")
+            if entry.reads not in (*reads, *TEAM_RECORDS):
+                faults.append(f"metrics.{column}: {entry.name} cannot be computed in a {self.task} challenge")
         for name, region in self.regions.items():
+            known = [*self.labels, *(["any"] if self.task == "uncertainty" else [])]
             faults += [
                 f"regions.{name}: label {label!r} is not in labels ({', '.join(self.labels)})"
                 for label in region.labels
-                if label not in self.labels
+                if label not in known
             ]
+            if not region.labels and self.task in ("segmentation", "uncertainty"):
+                faults.append(f"regions.{name}: no label is named")
+            if self.task == "uncertainty" and f"uncertainty_{name}" not in self.files.prediction_parts:
+                faults.append(f"regions.{name}: files.prediction_parts has no uncertainty_{name}")
             faults += [
                 f"regions.{name}.join_by: {other!r} is not a region"
                 for other in region.join_by
@@ -265,6 +377,12 @@ class Challenge(Model):
             dilations = [self.rules(name).dilation_voxels for name in self.regions]
             if any(dilations):
                 faults.append("lesions: matching by contact with dilation needs merge: [reference]")
+        if bool(self.regions) == (self.task == "registration"):
+            faults.append("regions: a registration has none, every other task needs one")
+        for task, roles in REFERENCE_ROLES.items():
+            absent = [role for role in roles if role not in self.files.reference_parts]
+            if self.task == task and absent:
+                faults.append(f"files.reference_parts: a {task} challenge needs {', '.join(absent)}")
         if self.lesions.average_over == "large" and self.lesions.large_mm3 is None:
             faults.append("lesions.average_over: large needs large_mm3")
         if faults:
@@ -298,20 +416,35 @@ class Challenge(Model):
 
     @property
     def scored_regions(self) -> list[str]:
-        """Names of the regions that have score rows, in the order of the challenge."""
-        return [name for name, region in self.regions.items() if region.scored]
+        """Names of the regions that have score rows, in order; one without a name where there are none."""
+        return [name for name, region in self.regions.items() if region.scored] or [""]
+
+    @property
+    def case_metrics(self) -> list[str]:
+        """Metrics of a case, in order."""
+        return [name for name, spec in self.metrics.items() if not _of_team(spec)]
+
+    @property
+    def team_metrics(self) -> list[str]:
+        """Metrics that a team has once, such as its convergence score, in order."""
+        return [name for name, spec in self.metrics.items() if _of_team(spec)]
 
     @cached_property
     def digest(self) -> str:
         """First 8 hex digits of the SHA-256 of everything that can move a case's score."""
         text = self.model_dump_json(
-            exclude={"name", "version", "title", "source", "scorer", "differences", "ranking", "score_table"}
+            exclude_none=True,  # so that an option that one task gains does not mark all results as others'
+            exclude={"name", "version", "title", "source", "scorer", "differences", "ranking", "score_table"},
         )
         canonical = json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
     def __hash__(self) -> int:
         return hash(self.digest)
+
+
+def _of_team(spec: MetricSpec) -> bool:
+    return find_metric(spec.metric)[1].reads in TEAM_RECORDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,10 @@ def merge(rulebook: Rulebook, folders: Sequence[Path], output: Path, options: Op
             expected.setdefault(team, set()).update(cases)
     joined = Results(
         [row for part in parts for row in part.scores],
-        [row for part in parts for row in part.lesions],
+        {
+            table: [row for part in parts for row in part.details.get(table, ())]
+            for table in dict.fromkeys(table for part in parts for table in part.details)
+        },
         [problem for part in parts for problem in part.problems],
         [row for part in parts for row in part.inputs],
     )
@@ -115,7 +118,7 @@ def rank(rulebook: Rulebook, sources: Sequence[Path], output: Path, options: Opt
         "expected": {team: sorted({row.case for row in rows}) for team in sorted({row.team for row in rows})},
         "institutions": sorted({row.institution for row in rows} - {""}),
     }
-    results = Results(rows, [], problems, [])
+    results = Results(rows, {}, problems, [])
     return finish(rulebook, results, run_record, output, options, metadata, started, rank=True)
 
 

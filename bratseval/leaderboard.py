@@ -10,11 +10,12 @@ import numpy as np
 
 from bratseval.challenge import Challenge
 from bratseval.errors import Problem
+from bratseval.model import Cell
 from bratseval.ranking.rules import Ranking
 from bratseval.ranking.schemes import case_ranks, score
 from bratseval.ranking.steps import aggregate, combine, rank
 from bratseval.score_grid import ScoreGrid, build_grid
-from bratseval.tables import PENALIZED, Cell, ScoreRow, column_name, csv_text, finite
+from bratseval.tables import PENALIZED, ScoreRow, column_name, csv_text, finite
 
 
 @dataclass(frozen=True, slots=True)

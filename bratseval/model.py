@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bratseval.errors import Problem
+
+Cell = str | float | int | None  # of a table
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of several files of a case or of a team.
+
+    role: what the YAML calls it, empty for a prediction or reference that comes in several files; region
+    and rater as its name says; refused: why it must not be read.
+    """
+
+    role: str
+    path: Path
+    region: str = ""
+    rater: str = ""
+    refused: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One thing to score: a team's prediction of a case.
+    """One thing to score: a team's prediction of a case, or, with an empty case, a team's own files.
 
     prediction is None when the file is missing; refused holds the problems that already rule it
     out (a duplicate id, a symbolic link). cohort names whose rules apply, empty for the challenge's.
+    The parts are the further files of either side.
     """
 
     team: str
@@ -23,6 +43,8 @@ class Case:
     institution: str = ""
     cohort: str = ""
     refused: tuple[Problem, ...] = ()
+    reference_parts: tuple[Part, ...] = ()
+    prediction_parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +64,6 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class LesionRow:
-    """A reference lesion (tp, fn, ignored) or a spurious predicted lesion (fp)."""
-
-    region: str
-    lesion: int
-    kind: str
-    reference_volume_mm3: float
-    predicted_volume_mm3: float
-    predicted_lesions: str
-    dice: float | None
-    hd95: float | None
-    nsd: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class InputFile:
     """A file that was read, with its digest."""
 
@@ -67,11 +74,21 @@ class InputFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Reference:
+    """The reference side of a case, read once for all teams; data is what its task makes of it."""
+
+    data: Any
+    problems: tuple[Problem, ...] = ()
+    grid_shape: tuple[int, int, int] | None = None
+    inputs: tuple[InputFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class CaseResult:
-    """Everything that scoring one case gives."""
+    """Everything that scoring one case gives; details are rows of further tables, by file name."""
 
     case: Case
     scores: tuple[Score, ...]
-    lesions: tuple[LesionRow, ...] = ()
     problems: tuple[Problem, ...] = ()
     inputs: tuple[InputFile, ...] = ()
+    details: Mapping[str, tuple[tuple[Cell, ...], ...]] = field(default_factory=dict)

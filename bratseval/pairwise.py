@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bratseval.model import Cell
 from bratseval.ranking.rules import Ranking
 from bratseval.ranking.schemes import Grid, cumulative_ranks, wilcoxon_of_columns
 from bratseval.ranking.significance import (
@@ -20,7 +21,7 @@ from bratseval.ranking.significance import (
 )
 from bratseval.ranking.steps import combine
 from bratseval.score_grid import ScoreGrid
-from bratseval.tables import Cell, csv_text
+from bratseval.tables import csv_text
 
 SUPERIORITY_COLUMNS = (
     *("institution", "region", "metric", "team", "other", "p_value", "p_adjusted", "significant"),

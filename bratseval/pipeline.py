@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from bratseval import __version__
-from bratseval.cases import find_references, find_teams, match_files, pair_cases
+from bratseval.cases import find_references, find_teams, match_files, pair_cases, team_case
 from bratseval.challenge import Rulebook
 from bratseval.doubt import Doubt, examine
 from bratseval.errors import Problem, UsageError
 from bratseval.leaderboard import Leaderboard, rank_teams
 from bratseval.metadata import Metadata, read_metadata
 from bratseval.model import Case, CaseResult
-from bratseval.policy import unscored_case
+from bratseval.policy import expected_scores, unscored
 from bratseval.results import (
     SCHEMA_VERSION,
     Results,
@@ -158,9 +158,18 @@ def plan(
         institutions = dict.fromkeys(found.files, options.institution)
     cases: list[Case] = []
     for team, folder in teams.items():
-        predictions = match_files(folder, challenge.files.prediction, team=team)
+        predictions = match_files(folder, challenge.files, "prediction", team=team)
         own, faults = pair_cases(challenge, found, team, predictions, institutions, cohorts)
         cases += own
+        if challenge.team_metrics:
+            cases.append(team_case(team, predictions))
+            if cases[-1].prediction is None:
+                metrics = ", ".join(challenge.team_metrics)
+                message = f"the team's own file is missing; {metrics} takes the penalty"
+                names = next(iter(challenge.files.team.values()))
+                problems.append(
+                    Problem("warning", "SUB007", message, f"expected a name like {names[0]}", team)
+                )
         problems += faults
     if challenge.cohorts is not None:
         unassigned = sorted(case for case in found.files if case not in cohorts and case not in found.cohorts)
@@ -236,7 +245,8 @@ def _lost(rulebook: Rulebook, case: Case, status: str, detail: str) -> CaseResul
         str(case.prediction or ""),
     )
     status = "timeout" if status == "timeout" else "crashed"
-    scores = unscored_case(rulebook.rules_of(case.cohort), status, problem.message, None)
+    challenge = rulebook.rules_of(case.cohort)
+    scores = unscored(challenge, expected_scores(challenge, case), status, problem.message)
     return CaseResult(case, scores, problems=(problem,))
 
 
@@ -281,7 +291,7 @@ def finish(
             problems += error.problems
     results = replace(results, problems=problems)
     exit_code = _exit_code(problems, complete, options.fail_on)
-    cases = {(row.institution, row.case) for row in results.scores}
+    cases = {(row.institution, row.case) for row in results.scores if row.case}
     run_record = {
         **record,
         "schema_version": SCHEMA_VERSION,

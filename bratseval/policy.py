@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from bratseval.challenge import Challenge, MetricSpec, Penalty
-from bratseval.model import Score
+from bratseval.model import Case, Score
 
 
 def resolve_penalty(
@@ -33,15 +34,31 @@ def missing_value(spec: MetricSpec, grid_shape: tuple[int, int, int] | None) -> 
     return resolve_penalty(spec.penalty if spec.missing is None else spec.missing, grid_shape)
 
 
-def unscored_case(
-    challenge: Challenge, status: str, reason: str, grid_shape: tuple[int, int, int] | None
+def expected_scores(challenge: Challenge, case: Case) -> list[tuple[str, str]]:
+    """Every (region, metric) that a case has: those of the whole team where the case is empty.
+
+    Where the names of reference files carry a region (QUBIQ's tasks), a case has the regions that its
+    references have.
+    """
+    if not case.case:
+        return [("", metric) for metric in challenge.team_metrics]
+    stated = {part.region for part in case.reference_parts if part.region}
+    regions = [region for region in challenge.scored_regions if not stated or region in stated]
+    return [(region, metric) for region in regions for metric in challenge.case_metrics]
+
+
+def unscored(
+    challenge: Challenge,
+    expected: Iterable[tuple[str, str]],
+    status: str,
+    reason: str,
+    grid_shape: tuple[int, int, int] | None = None,
 ) -> tuple[Score, ...]:
-    """Scores of a case without a usable prediction: the penalty in every region and metric.
+    """Scores of expected (region, metric) pairs without a usable prediction: the penalty of each.
 
     status is missing, invalid, crashed or timeout.
     """
     return tuple(
-        by_rule(region, column, missing_value(spec, grid_shape), status, reason)
-        for region in challenge.scored_regions
-        for column, spec in challenge.metrics.items()
+        by_rule(region, metric, missing_value(challenge.metrics[metric], grid_shape), status, reason)
+        for region, metric in expected
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bratseval.challenge import Challenge, LesionRules, MetricSpec, Side
-from bratseval.images import Grid, LabelImage
+from bratseval.images import LabelImage
 from bratseval.lesions import (
     Contingency,
     Lesions,
@@ -28,6 +28,7 @@ from bratseval.metrics.detection import Detection
 from bratseval.metrics.overlap import Overlap
 from bratseval.metrics.registry import Level
 from bratseval.metrics.surface import Distances
+from bratseval.nifti import Grid
 from bratseval.surfaces import (
     Boundary,
     Definition,

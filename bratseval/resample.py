@@ -6,7 +6,8 @@ from itertools import product
 
 import numpy as np
 
-from bratseval.images import Grid, LabelImage
+from bratseval.images import LabelImage
+from bratseval.nifti import Grid
 
 
 def resample_nearest(image: LabelImage, grid: Grid) -> LabelImage:

@@ -13,13 +13,12 @@ from typing import Any
 
 from bratseval.challenge import Rulebook
 from bratseval.errors import OutputError, Problem, UsageError
-from bratseval.model import CaseResult
+from bratseval.model import CaseResult, Cell
 from bratseval.score_files import read_scores
 from bratseval.tables import (
+    DETAIL_COLUMNS,
     INPUT_COLUMNS,
-    LESION_COLUMNS,
     PROBLEM_COLUMNS,
-    Cell,
     ScoreRow,
     cases_csv,
     csv_text,
@@ -30,6 +29,8 @@ from bratseval.tables import (
 )
 
 SCHEMA_VERSION = 1
+# Tables that a task always writes, if only their header.
+_OWN_TABLES = {"segmentation": ("lesions.csv",), "registration": ("landmarks.csv",)}
 # Files that only a ranking writes: removed first, so that none of an earlier run passes for this one's.
 RANKING_FILES = (
     *("leaderboard.csv", "ranks.csv", "significance.csv", "superiority.csv", "stability.csv"),
@@ -42,7 +43,7 @@ class Results:
     """Everything that the tables of a result folder hold."""
 
     scores: Sequence[ScoreRow]
-    lesions: Sequence[tuple[Cell, ...]]
+    details: Mapping[str, Sequence[tuple[Cell, ...]]]
     problems: Sequence[Problem]
     inputs: Sequence[tuple[Cell, ...]]
 
@@ -57,11 +58,10 @@ def collect(results: Iterable[CaseResult], problems: Iterable[Problem]) -> Resul
         for r in results
         for score in r.scores
     ]
-    lesions = [
-        (r.case.team, r.case.case, *(getattr(row, column) for column in LESION_COLUMNS[2:]))
-        for r in results
-        for row in r.lesions
-    ]
+    details: dict[str, list[tuple[Cell, ...]]] = {}
+    for r in results:
+        for table, rows in r.details.items():
+            details.setdefault(table, []).extend((r.case.team, r.case.case, *row) for row in rows)
     inputs = [
         (
             r.case.team if item.role == "prediction" else "",
@@ -74,12 +74,15 @@ def collect(results: Iterable[CaseResult], problems: Iterable[Problem]) -> Resul
         for r in results
         for item in r.inputs
     ]
-    return Results(scores, lesions, [*problems, *(p for r in results for p in r.problems)], inputs)
+    return Results(scores, details, [*problems, *(p for r in results for p in r.problems)], inputs)
 
 
 def tables(results: Results, rulebook: Rulebook) -> dict[str, str]:
     """File name -> text of every table, in the order that is the same for any arrival of rows."""
     scores = sort_scores(results.scores, rulebook.regions, rulebook.metrics)
+    own: dict[str, Sequence[tuple[Cell, ...]]] = dict.fromkeys(
+        _OWN_TABLES.get(rulebook.challenge.task, ()), ()
+    )
     severity = {"error": 0, "warning": 1, "note": 2}
     problems = sorted(
         set(results.problems), key=lambda p: (severity[p.severity], p.code, p.team, p.case, p.file, p.message)
@@ -87,8 +90,13 @@ def tables(results: Results, rulebook: Rulebook) -> dict[str, str]:
     return {
         "scores.csv": scores_csv(scores),
         "cases.csv": cases_csv(scores),
-        # Stable: within a case the rows keep the order of regions and lesion numbers.
-        "lesions.csv": csv_text(LESION_COLUMNS, sorted(results.lesions, key=lambda row: (row[0], row[1]))),
+        # Stable: within a case the rows keep the order in which its task gave them.
+        **{
+            table: csv_text(
+                ("team", "case", *DETAIL_COLUMNS[table]), sorted(rows, key=lambda row: (row[0], row[1]))
+            )
+            for table, rows in (own | dict(results.details)).items()
+        },
         "teams.csv": teams_csv(scores),
         "problems.csv": csv_text(
             PROBLEM_COLUMNS, ([getattr(p, c) for c in PROBLEM_COLUMNS] for p in problems)
@@ -186,7 +194,11 @@ def read_folder(folder: Path) -> Results:
     """The tables of a result folder."""
     return Results(
         read_scores(folder / "scores.csv"),
-        _rows(folder / "lesions.csv", LESION_COLUMNS),
+        {
+            table: _rows(folder / table, ("team", "case", *columns))
+            for table, columns in DETAIL_COLUMNS.items()
+            if (folder / table).is_file()
+        },
         [Problem(**row) for row in _records(folder / "problems.csv", PROBLEM_COLUMNS)],  # type: ignore[arg-type]
         _rows(folder / "inputs.csv", INPUT_COLUMNS),
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bratseval.leaderboard import best_first, standings
+from bratseval.model import Cell
 from bratseval.ranking.rules import Ranking
 from bratseval.ranking.stability import (
     bootstrap_counts,
@@ -18,7 +19,7 @@ from bratseval.ranking.stability import (
 )
 from bratseval.ranking.steps import quantile
 from bratseval.score_grid import ScoreGrid
-from bratseval.tables import Cell, csv_text, finite
+from bratseval.tables import csv_text, finite
 
 BLOCK = 500  # draws ranked at a time
 

@@ -63,7 +63,8 @@ def build_grid(rows: Sequence[ScoreRow], challenge: Challenge) -> tuple[ScoreGri
     metrics = sorted(spec.metrics, key=lambda name: known.index(name) if name in known else len(known))
     ranked = [row for row in rows if row.metric in metrics and row.region in (*regions, "")]
     present = {(row.region, row.metric) for row in ranked}
-    columns = [(r, m) for r in (*regions, "") for m in metrics if (r, m) in present]
+    names = dict.fromkeys((*regions, ""))  # a score of the whole case or team has a region without a name
+    columns = [(r, m) for r in names for m in metrics if (r, m) in present]
     listed = [row for row in ranked if row.team not in spec.baselines]
     if not listed:
         wanted = f"metrics ({', '.join(metrics) or 'none'}) and regions ({', '.join(regions)})"

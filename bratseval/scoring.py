@@ -1,27 +1,40 @@
 """One case from files to scores: what a worker process runs.
 
 A case that cannot be scored is an outcome, not an exception: it takes the challenge's penalty and
-its problems say why.
+its problems say why. What a case consists of is the business of its task.
 """
 
 from __future__ import annotations
 
-import hashlib
-import stat
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
-
-import numpy as np
+from typing import NamedTuple
 
 from bratseval.challenge import Challenge, Rulebook
-from bratseval.errors import InputError, Problem
-from bratseval.images import Grid, LabelImage, geometry_problems, read_labels
-from bratseval.model import Case, CaseResult, InputFile, Score
-from bratseval.policy import by_rule, unscored_case
-from bratseval.regions import Prepared, prepare
-from bratseval.resample import resample_nearest
-from bratseval.tasks import segmentation
+from bratseval.errors import InputError
+from bratseval.inputs import digests
+from bratseval.model import Case, CaseResult, InputFile, Reference, Score
+from bratseval.policy import by_rule, expected_scores, unscored
+from bratseval.tasks import federation, multi_rater, registration, segmentation, uncertainty
+
+
+class Task(NamedTuple):
+    """A kind of challenge: how the reference side of a case is read, and how a prediction is scored.
+
+    Both raise InputError for what is wrong with a file as a whole.
+    """
+
+    read_reference: Callable[[Case, Challenge], Reference]
+    score: Callable[[Reference, Case, Challenge], CaseResult]
+
+
+TASKS = {
+    "segmentation": Task(segmentation.read_reference, segmentation.score),
+    "registration": Task(registration.read_reference, registration.score),
+    "uncertainty": Task(uncertainty.read_reference, uncertainty.score),
+    "multi_rater": Task(multi_rater.read_reference, multi_rater.score),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,127 +46,81 @@ class Rules:
 
 
 def score_case(rules: Rules, case: Case) -> CaseResult:
-    """Read, check and score one case; never raises for what is wrong with its files."""
-    challenge = rules.rulebook.rules_of(case.cohort)
+    """Read, check and score one case, or a team's own files; never raises for what is wrong with them."""
+    challenge = _with_geometry(rules.rulebook.rules_of(case.cohort), rules.geometry)
+    expected = expected_scores(challenge, case)
+    if not case.case:
+        return _tagged(_scored(case, challenge, Reference(None), federation.score))
     try:
-        reference, reference_file, reference_problems = _reference(case.reference, challenge)
+        reference = read_reference(replace(case, team="", prediction=None, prediction_parts=()), challenge)
     except InputError as error:
         hint = "the organizer must repair the reference"
         unusable = [replace(p, code="SUB014", case=case.case, hint=hint) for p in error.problems]
-        scores = tuple(
-            by_rule(region, column, None, "not_applicable", "the reference cannot be read")
-            for region in challenge.scored_regions
-            for column in challenge.metrics
-        )
-        return _result(rules, case, challenge, scores, problems=tuple(unusable))
-    problems = [replace(problem, case=case.case) for problem in reference_problems]
-    inputs = [reference_file]
-    grid = reference.grid
+        reason = "the reference cannot be read"
+        scores = tuple(by_rule(*pair, None, "not_applicable", reason) for pair in expected)
+        return CaseResult(case, scores + _of_other_cohorts(rules, case, scores), tuple(unusable))
+    result = _tagged(_scored(case, challenge, reference, TASKS[challenge.task].score))
+    return replace(
+        result,
+        scores=result.scores + _of_other_cohorts(rules, case, result.scores),
+        problems=(*(replace(problem, case=case.case) for problem in reference.problems), *result.problems),
+        inputs=reference.inputs + result.inputs,
+    )
+
+
+def _scored(
+    case: Case,
+    challenge: Challenge,
+    reference: Reference,
+    score: Callable[[Reference, Case, Challenge], CaseResult],
+) -> CaseResult:
+    """The task's result, or the penalty where the prediction is missing or refused as a whole."""
+    expected = expected_scores(challenge, case)
     if case.refused or case.prediction is None:
         status = "invalid" if case.refused else "missing"
         reason = case.refused[0].message if case.refused else "no prediction was submitted"
-        scores = unscored_case(challenge, status, reason, grid.shape)
-        return _result(rules, case, challenge, scores, tuple(problems), tuple(inputs))
+        return CaseResult(case, unscored(challenge, expected, status, reason, reference.grid_shape))
+    inputs: tuple[InputFile, ...] = ()
     try:
-        inputs.append(_digest("prediction", case.prediction))
-        image = _read(case.prediction, challenge)
-        problems += [replace(note, team=case.team, case=case.case) for note in image.notes]
-        problems += _unknown_labels(image, case, challenge)
-        prediction = prepare(
-            _check_geometry(rules, challenge, case, grid, image, problems), challenge, "prediction"
-        )
+        inputs = digests("prediction", case.prediction, case.prediction_parts)
+        return replace(score(reference, case, challenge), inputs=inputs)
     except InputError as error:
-        refusal = [replace(problem, team=case.team, case=case.case) for problem in error.problems]
-        scores = unscored_case(challenge, "invalid", refusal[0].message, grid.shape)
-        return _result(rules, case, challenge, scores, (*problems, *refusal), tuple(inputs))
-    scored, lesions = segmentation.score_case(reference, prediction, challenge)
-    result = _result(rules, case, challenge, tuple(scored), tuple(problems), tuple(inputs))
-    return replace(result, lesions=tuple(lesions))
+        reason = error.problems[0].message
+        scores = unscored(challenge, expected, "invalid", reason, reference.grid_shape)
+        return CaseResult(case, scores, error.problems, inputs)
 
 
-def _result(
-    rules: Rules,
-    case: Case,
-    challenge: Challenge,
-    scores: tuple[Score, ...],
-    problems: tuple[Problem, ...] = (),
-    inputs: tuple[InputFile, ...] = (),
-) -> CaseResult:
-    """The result with a not_applicable row for every region and metric of other cohorts."""
+@lru_cache(maxsize=2)
+def read_reference(case: Case, challenge: Challenge) -> Reference:
+    """The reference of a case without its team, kept for the next one: cases are handed out case by case."""
+    reference = TASKS[challenge.task].read_reference(case, challenge)
+    return replace(reference, inputs=digests("reference", case.reference, case.reference_parts))
+
+
+@lru_cache(maxsize=32)
+def _with_geometry(challenge: Challenge, policy: str) -> Challenge:
+    """The challenge under the policy of --geometry."""
+    if not policy:
+        return challenge
+    return challenge.model_copy(update={"geometry": challenge.geometry.model_copy(update={"policy": policy})})
+
+
+def _tagged(result: CaseResult) -> CaseResult:
+    """The result with the team and case at every problem."""
+    case = result.case
+    problems = (replace(problem, team=case.team, case=case.case) for problem in result.problems)
+    return replace(result, problems=tuple(problems))
+
+
+def _of_other_cohorts(rules: Rules, case: Case, scores: tuple[Score, ...]) -> tuple[Score, ...]:
+    """A not_applicable row for every region and metric of other cohorts."""
+    if not rules.rulebook.by_cohort:
+        return ()
     given = {(score.region, score.metric) for score in scores}
-    others = tuple(
-        by_rule(region, metric, None, "not_applicable", f"not scored in cohort {case.cohort}")
+    reason = f"not scored in cohort {case.cohort}"
+    return tuple(
+        by_rule(region, metric, None, "not_applicable", reason)
         for region in rules.rulebook.regions
         for metric in rules.rulebook.metrics
         if (region, metric) not in given
     )
-    return CaseResult(case, scores + others, problems=problems, inputs=inputs)
-
-
-@lru_cache(maxsize=2)
-def _reference(path: Path, challenge: Challenge) -> tuple[Prepared, InputFile, tuple[Problem, ...]]:
-    """The prepared reference, kept for the next team: cases are handed out case by case."""
-    image = _read(path, challenge)
-    file = _digest("reference", path)
-    return prepare(image, challenge, "reference"), file, image.notes
-
-
-def _read(path: Path, challenge: Challenge) -> LabelImage:
-    image = read_labels(path, {*challenge.labels.values(), *challenge.remap}, challenge.unknown_labels)
-    if challenge.geometry.spacing_from == "affine":
-        lengths = np.sqrt((image.grid.affine[:3, :3] ** 2).sum(axis=0))
-        x_mm, y_mm, z_mm = (float(np.float32(length)) for length in lengths)
-        image = replace(image, grid=replace(image.grid, spacing_mm=(x_mm, y_mm, z_mm)))
-    if not challenge.remap:
-        return image
-    table = np.arange(256, dtype=np.uint8)
-    table[list(challenge.remap)] = list(challenge.remap.values())
-    return replace(image, labels=table[image.labels])
-
-
-def _digest(role: str, path: Path) -> InputFile:
-    """Digest of a regular file, refused as the reader would refuse it."""
-    try:
-        if not stat.S_ISREG(path.lstat().st_mode):
-            message, hint = f"{path}: this is not a regular file", "submit the file itself"
-            raise InputError(Problem("error", "NII001", message, hint, file=str(path)))
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return InputFile(role, path.name, file.tell(), digest)
-    except OSError as error:
-        message = f"{path} cannot be read ({error.strerror})"
-        raise InputError(Problem("error", "NII001", message, "check the file", file=str(path))) from None
-
-
-def _unknown_labels(image: LabelImage, case: Case, challenge: Challenge) -> list[Problem]:
-    if not image.unknown:
-        return []
-    found = ", ".join(f"{value:g} ({count} voxels)" for value, count in sorted(image.unknown.items())[:10])
-    allowed = ", ".join(map(str, (0, *sorted(challenge.labels.values()))))
-    return [
-        Problem(
-            "warning",
-            "LBL001",
-            f"labels {found} are not in {{{allowed}}}; counted as background",
-            "export with the labels of this edition, or set labels and remap in the YAML",
-            case.team,
-            case.case,
-            str(case.prediction),
-        )
-    ]
-
-
-def _check_geometry(
-    rules: Rules, challenge: Challenge, case: Case, grid: Grid, image: LabelImage, problems: list[Problem]
-) -> LabelImage:
-    """Refuse another grid, resample onto it, or ignore all but the shape, as the policy says."""
-    policy = rules.geometry or challenge.geometry.policy
-    found = geometry_problems(grid, image.grid, challenge.geometry.tolerance)
-    placed = [replace(p, team=case.team, case=case.case, file=str(case.prediction)) for p in found]
-    resized = any(problem.code == "GEO001" for problem in placed)
-    if placed and (policy == "strict" or (policy == "ignore" and resized)):
-        raise InputError(placed)
-    problems += [
-        replace(p, severity="warning", hint=f"scored all the same: geometry is {policy}") for p in placed
-    ]
-    return resample_nearest(image, grid) if placed and policy == "resample" else image

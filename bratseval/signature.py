@@ -5,23 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 from bratseval import __version__
-from bratseval.challenge import Rulebook
+from bratseval.challenge import Challenge, Rulebook
 
 
 def signature(rulebook: Rulebook, cases: int) -> str:
     """One line that makes two numbers comparable."""
     challenge = rulebook.challenge
+    return (
+        f"bratseval|{challenge.name}@{challenge.version}|config:{rulebook.digest}|{_method(challenge)}"
+        f"|cases:{cases}|rank:{challenge.ranking.scheme}|ties:{challenge.ranking.plan.ties}|v{__version__}"
+    )
+
+
+def _method(challenge: Challenge) -> str:
+    """What the numbers depend on most: rules of lesions, or the kind of challenge and its main choice."""
+    if challenge.uncertainty is not None:
+        return f"{challenge.task}:{challenge.uncertainty.points}points"
+    if challenge.task != "segmentation":
+        return challenge.task
     rules = challenge.lesions
     merged = f"+dil{rules.dilation_voxels}" if rules.merge else ""
     matched = f"+{rules.matching}" if rules.matching != "contact" else ""
     limit = f"+vol>{rules.min_reference_mm3:g}" if rules.min_reference_mm3 else ""
     distance = next((spec for spec in challenge.metrics.values() if spec.metric.endswith("hd95")), None)
     hd95 = f"|hd95:{distance.surface}" if distance else ""
-    return (
-        f"bratseval|{challenge.name}@{challenge.version}|config:{rulebook.digest}"
-        f"|lesions:{rules.connectivity}conn{merged}{matched}{limit}{hd95}"
-        f"|cases:{cases}|rank:{challenge.ranking.scheme}|ties:{challenge.ranking.plan.ties}|v{__version__}"
-    )
+    return f"lesions:{rules.connectivity}conn{merged}{matched}{limit}{hd95}"
 
 
 def describe_ranking(rulebook: Rulebook) -> dict[str, Any]:

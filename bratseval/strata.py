@@ -9,9 +9,10 @@ import numpy as np
 
 from bratseval.errors import Problem
 from bratseval.leaderboard import best_first, case_means, missing_counts, standings
+from bratseval.model import Cell
 from bratseval.ranking.rules import Ranking
 from bratseval.ranking.steps import quantile
-from bratseval.tables import Cell, ScoreRow, column_name, csv_text, finite
+from bratseval.tables import ScoreRow, column_name, csv_text, finite
 
 if TYPE_CHECKING:
     from bratseval.score_grid import ScoreGrid

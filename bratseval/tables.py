@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from bratseval.errors import Problem, UsageError
+from bratseval.model import Cell
 
-Cell = str | float | int | None
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -38,10 +38,15 @@ class ScoreRow:
 
 SCORE_COLUMNS = tuple(field.name for field in fields(ScoreRow))
 KEY_COLUMNS = ("team", "institution", "case", "region", "metric")
-LESION_COLUMNS = (
-    "team", "case", "region", "lesion", "kind", "reference_volume_mm3", "predicted_volume_mm3",
-    "predicted_lesions", "dice", "hd95", "nsd",
-)  # fmt: skip
+# Tables of what lies behind the scores of a case: by file, the columns after team and case.
+DETAIL_COLUMNS = {
+    "lesions.csv": (
+        *("region", "lesion", "kind", "reference_volume_mm3", "predicted_volume_mm3"),
+        *("predicted_lesions", "dice", "hd95", "nsd"),
+    ),
+    "landmarks.csv": ("landmark", "initial_error_mm", "error_mm", "improved"),
+    "curves.csv": ("region", "curve", "at", "value"),
+}
 TEAM_COLUMNS = (
     "team", "region", "metric", "cases", "penalized", "mean", "std", "median", "q25", "q75",
 )  # fmt: skip

@@ -199,7 +199,7 @@ def test_a_case_over_its_time_limit_is_named_and_nothing_is_ranked(
     challenge_folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     path = challenge_folders[0] / "exact" / "BraTS-GLI-00002-000.nii.gz"
-    slow = "import time, bratseval.scoring as s; f = s._read; "
+    slow = "import time, bratseval.tasks.segmentation as s; f = s._read; "
     slow += f"s._read = lambda p, c: time.sleep(99) if str(p) == {str(path)!r} else f(p, c)"
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook" / "sitecustomize.py").write_text(slow)

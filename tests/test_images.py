@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bratseval.errors import InputError
-from bratseval.images import Grid, LabelImage, Limits, geometry_problems, read_grid, read_labels
+from bratseval.images import LabelImage, read_labels
+from bratseval.nifti import Grid, Limits, geometry_problems, read_grid
 
 SHAPE = (13, 11, 9)
 

@@ -81,7 +81,7 @@ def scores(challenge: Challenge, pair: tuple[LabelImage, LabelImage]) -> dict[tu
     table = np.zeros(256, np.uint8)
     table[list(challenge.labels.values())] = list(challenge.labels.values())
     reference, prediction = (replace(image, labels=table[image.labels]) for image in pair)
-    rows, _ = segmentation.score_case(
+    rows, _ = segmentation.score_lesions(
         prepare(reference, challenge, "reference"),
         prepare(prediction, challenge, "prediction"),
         challenge,

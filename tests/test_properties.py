@@ -14,7 +14,8 @@ from scipy import ndimage
 
 from bratseval.challenge import Challenge
 from bratseval.config import bundled_names, load_challenge
-from bratseval.images import Grid, LabelImage
+from bratseval.images import LabelImage
+from bratseval.nifti import Grid
 from bratseval.regions import prepare
 from bratseval.tasks import segmentation
 
@@ -52,7 +53,7 @@ def image(labels: np.ndarray, spacing: tuple[float, float, float]) -> LabelImage
 def engine(
     reference: np.ndarray, prediction: np.ndarray, spacing: tuple[float, float, float], challenge: Challenge
 ) -> dict[str, dict[str, float]]:
-    scores, _ = segmentation.score_case(
+    scores, _ = segmentation.score_lesions(
         prepare(image(reference, spacing), challenge, "reference"),
         prepare(image(prediction, spacing), challenge, "prediction"),
         challenge,

@@ -9,12 +9,24 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, get_type_hints
 
-Record = Literal["overlap", "agreement", "distances", "detection"]
+from pydantic import TypeAdapter, ValidationError
+
+# What a metric reads: of masks; of a registration; of masks with uncertainty maps; of a probability map
+# and several raters' masks; of a team's whole training.
+Record = Literal[
+    "overlap", "agreement", "distances", "detection",
+    "landmarks", "jacobian",
+    "filtering",
+    "raters",
+    "rounds",
+]  # fmt: skip
+TEAM_RECORDS = ("rounds",)  # what is scored once for a team, not for every case
 Level = Literal["image", "lesion", "large", "small"]
 
 
@@ -39,6 +51,25 @@ class Metric:
         """What the YAML may set for this metric beside what its record needs."""
         return set(list(inspect.signature(self.function).parameters)[1:])
 
+    def check_parameters(self, column: str, given: Mapping[str, object]) -> None:
+        """ValueError for a parameter that the function does not have, lacks, or wants as another type."""
+        types = get_type_hints(self.function)
+        for name, value in given.items():
+            if name not in self.parameters:
+                known = ", ".join(sorted(self.parameters)) or "none"
+                raise ValueError(f"{column}: {self.name} has no parameter {name!r} (it has {known})")
+            try:
+                TypeAdapter(types[name]).validate_python(value, strict=True)
+            except ValidationError as error:
+                raise ValueError(f"{column}: {name}: {error.errors()[0]['msg']}") from None
+        for name, parameter in list(inspect.signature(self.function).parameters.items())[1:]:
+            if parameter.default is inspect.Parameter.empty and name not in given:
+                raise ValueError(f"{column}: parameters must state {name} of {self.name}")
+
+    def measure(self, record: object, given: Mapping[str, object]) -> float:
+        """The metric of a record, with those of the given parameters that it has."""
+        return self.function(record, **{k: v for k, v in given.items() if k in self.parameters})
+
 
 METRICS: dict[str, Metric] = {}
 
@@ -62,7 +93,16 @@ def metric_names() -> dict[str, tuple[Level, Metric]]:
     ``lesion_dice`` is ``dice`` averaged over lesions: one function, two levels. Counts of
     lesions exist for all lesions and, as ``large_lesion_tp``, for one size class.
     """
-    from bratseval.metrics import detection, overlap, surface  # noqa: F401  (they fill METRICS)
+    from bratseval.metrics import (  # noqa: F401  (they fill METRICS)
+        detection,
+        federation,
+        filtering,
+        jacobian,
+        landmarks,
+        overlap,
+        raters,
+        surface,
+    )
 
     names: dict[str, tuple[Level, Metric]] = {}
     for name, entry in METRICS.items():
@@ -98,16 +138,8 @@ class Facts:
 
 
 # Scores that `rank` reads although no task here computes them. Of errors, the smallest is the best.
-_ERRORS = (
-    *("mee", "mean_euclidean_error", "max_euclidean_error", "relative_tre"),
-    *("jacobian_nonpositive", "jacobian_nonpositive_percent", "jacobian_std"),
-    *("ftp_ratio_auc", "ftn_ratio_auc", "ece", "ged2", "brier", "rater_variance"),
-    *("mse", "rmse", "msle", "mae", "voe", "rvd", "rmsd", "tumor_burden_rmse", "tumor_burden_max"),
-)
-_SHARES = (
-    *("robustness", "hit_rate_auc", "dice_auc", "qu_score", "averaged_dice", "ssim"),
-    *("accuracy", "auroc", "f1", "c_index", "convergence_score", "global_dice", "lesion_recall_any"),
-)
+_ERRORS = (*("mse", "rmse", "msle", "mae", "voe", "rvd", "rmsd", "tumor_burden_rmse", "tumor_burden_max"),)
+_SHARES = ("ssim", "accuracy", "auroc", "f1", "c_index", "global_dice", "lesion_recall_any")
 _CORRELATIONS = ("mcc", "pearson", "spearman", "kendall")
 
 
@@ -115,7 +147,7 @@ def score_facts(name: str) -> Facts:
     """Direction and bounds of any score the contract names; KeyError carrying a suggestion otherwise."""
     if name in _ERRORS:
         return Facts(True, 0.0, None)
-    if name in _SHARES or (name.startswith("hit_rate_") and name.endswith("mm")):
+    if name in _SHARES or re.fullmatch(r"hit_rate_[\d.]+mm", name):
         return Facts(False, 1.0, 0.0)
     if name in _CORRELATIONS:
         return Facts(False, 1.0, -1.0)

@@ -1,4 +1,4 @@
-"""Segmentation: what the measurements of a region are worth under the challenge's rules.
+"""Segmentation: label images to lesions, and what the measurements of a region are worth.
 
 `RegionPair` measures; the functions here turn its records into scores: a metric's value where there
 is something to measure, else the value of the rule that applies, with a status that says so.
@@ -7,25 +7,90 @@ is something to measure, else the value of the rule that applies, with a status 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 
 from bratseval.challenge import Challenge, MetricSpec
+from bratseval.errors import InputError, Problem
+from bratseval.images import LabelImage, read_labels
 from bratseval.metrics.registry import Metric, find_metric
-from bratseval.model import LesionRow, Score
+from bratseval.model import Case, CaseResult, Cell, Reference, Score
+from bratseval.nifti import geometry_problems
 from bratseval.policy import by_rule, resolve_penalty
-from bratseval.regions import LesionMatch, Prepared, RegionPair
+from bratseval.regions import LesionMatch, Prepared, RegionPair, prepare
+from bratseval.resample import resample_nearest
 
 
-def score_case(
+def read_reference(case: Case, challenge: Challenge) -> Reference:
+    """Read and prepare the reference labels. Raises InputError."""
+    image = _read(case.reference, challenge)
+    return Reference(prepare(image, challenge, "reference"), image.notes, image.grid.shape)
+
+
+def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
+    """Read and score the prediction. Raises InputError where the file is refused."""
+    assert case.prediction is not None
+    image = _read(case.prediction, challenge)
+    problems = [*image.notes, *_unknown_labels(image, case, challenge)]
+    placed = _onto_reference(image, reference.data, case.prediction, challenge, problems)
+    scores, lesions = score_lesions(reference.data, prepare(placed, challenge, "prediction"), challenge)
+    return CaseResult(case, tuple(scores), tuple(problems), details={"lesions.csv": tuple(lesions)})
+
+
+def _read(path: Path, challenge: Challenge) -> LabelImage:
+    image = read_labels(path, {*challenge.labels.values(), *challenge.remap}, challenge.unknown_labels)
+    if challenge.geometry.spacing_from == "affine":
+        lengths = np.sqrt((image.grid.affine[:3, :3] ** 2).sum(axis=0))
+        x_mm, y_mm, z_mm = (float(np.float32(length)) for length in lengths)
+        image = replace(image, grid=replace(image.grid, spacing_mm=(x_mm, y_mm, z_mm)))
+    if not challenge.remap:
+        return image
+    table = np.arange(256, dtype=np.uint8)
+    table[list(challenge.remap)] = list(challenge.remap.values())
+    return replace(image, labels=table[image.labels])
+
+
+def _unknown_labels(image: LabelImage, case: Case, challenge: Challenge) -> list[Problem]:
+    if not image.unknown:
+        return []
+    found = ", ".join(f"{value:g} ({count} voxels)" for value, count in sorted(image.unknown.items())[:10])
+    allowed = ", ".join(map(str, (0, *sorted(challenge.labels.values()))))
+    message = f"labels {found} are not in {{{allowed}}}; counted as background"
+    hint = "export with the labels of this edition, or set labels and remap in the YAML"
+    return [Problem("warning", "LBL001", message, hint, file=str(case.prediction))]
+
+
+def _onto_reference(
+    image: LabelImage, reference: Prepared, path: Path, challenge: Challenge, problems: list[Problem]
+) -> LabelImage:
+    """Refuse another grid, resample onto it, or ignore all but the shape, as the policy says."""
+    policy = challenge.geometry.policy
+    placed = [
+        replace(problem, file=str(path))
+        for problem in geometry_problems(reference.grid, image.grid, challenge.geometry.tolerance)
+    ]
+    resized = any(problem.code == "GEO001" for problem in placed)
+    if placed and (policy == "strict" or (policy == "ignore" and resized)):
+        raise InputError(placed)
+    hint = f"scored all the same: geometry is {policy}"
+    problems += [replace(problem, severity="warning", hint=hint) for problem in placed]
+    return resample_nearest(image, reference.grid) if placed and policy == "resample" else image
+
+
+def score_lesions(
     reference: Prepared, prediction: Prepared, challenge: Challenge
-) -> tuple[list[Score], list[LesionRow]]:
+) -> tuple[list[Score], list[tuple[Cell, ...]]]:
     """Score one prediction: a Score for every scored region and metric, and a row for every lesion."""
     scores: list[Score] = []
-    rows: list[LesionRow] = []
+    rows: list[tuple[Cell, ...]] = []
     for region in challenge.scored_regions:
         pair = RegionPair(reference, prediction, region, challenge)
         by_lesion: dict[str, dict[int, float]] = {}
-        for column, spec in challenge.metrics.items():
+        for column in challenge.case_metrics:
+            spec = challenge.metrics[column]
             level, entry = find_metric(spec.metric)
             if entry.reads == "detection":
                 detection = pair.detection(level)
@@ -45,23 +110,22 @@ def score_case(
 
 def _image_value(pair: RegionPair, spec: MetricSpec, entry: Metric) -> float:
     """Value of a metric of the whole masks; nan or inf where it is undefined."""
-    call = _with_parameters(entry, spec)
     if entry.reads == "overlap":
-        return call(pair.image_overlap())
+        return entry.measure(pair.image_overlap(), _parameters(spec))
     if entry.reads == "agreement":
-        return call(pair.image_agreement())
+        return entry.measure(pair.image_agreement(), _parameters(spec))
     if spec.disjoint == "penalty" and not pair.image_overlap().tp:
         return math.nan
-    return call(pair.image_distances(spec))
+    return entry.measure(pair.image_distances(spec), _parameters(spec))
 
 
 def _lesion_values(pair: RegionPair, spec: MetricSpec, entry: Metric) -> dict[int, float]:
     """Value of a metric for every matched reference lesion, by lesion number."""
-    call = _with_parameters(entry, spec)
+    given = _parameters(spec)
     if entry.reads == "overlap":
         matched = [lesion for lesion in pair.lesions if lesion.partners.size]
-        return {lesion.number: call(pair.lesion_overlap(lesion)) for lesion in matched}
-    return {number: call(record) for number, record in pair.lesion_distances(spec).items()}
+        return {lesion.number: entry.measure(pair.lesion_overlap(lesion), given) for lesion in matched}
+    return {number: entry.measure(record, given) for number, record in pair.lesion_distances(spec).items()}
 
 
 def _lesion_mean(pair: RegionPair, column: str, spec: MetricSpec, values: dict[int, float]) -> Score:
@@ -122,15 +186,15 @@ def _left_out(pair: RegionPair, column: str, reason: str) -> Score:
     return by_rule(pair.region, column, None, status, reason)
 
 
-def _lesion_rows(pair: RegionPair, by_lesion: dict[str, dict[int, float]]) -> list[LesionRow]:
-    """A row for every reference lesion and every spurious predicted one."""
+def _lesion_rows(pair: RegionPair, by_lesion: dict[str, dict[int, float]]) -> list[tuple[Cell, ...]]:
+    """A row of lesions.csv for every reference lesion and every spurious predicted one."""
     values: dict[str, dict[int, float]] = {}
     for column, found in by_lesion.items():
         # Of several columns of one kind (two tolerances) the first is shown.
         values.setdefault(pair.challenge.metrics[column].metric, found)
     counted = {lesion.number for lesion in pair.counted}
-    rows = [
-        LesionRow(
+    rows: list[tuple[Cell, ...]] = [
+        (
             pair.region,
             lesion.number,
             "ignored" if lesion.number not in counted else "tp" if lesion.partners.size else "fn",
@@ -143,14 +207,11 @@ def _lesion_rows(pair: RegionPair, by_lesion: dict[str, dict[int, float]]) -> li
     ]
     for number in pair.spurious:
         size = int(pair.prediction_lesions.sizes[number]) * pair.voxel_mm3
-        rows.append(LesionRow(pair.region, int(number), "fp", 0.0, size, str(int(number)), None, None, None))
+        rows.append((pair.region, int(number), "fp", 0.0, size, str(int(number)), None, None, None))
     return rows
 
 
-def _with_parameters(entry: Metric, spec: MetricSpec) -> Callable[..., float]:
-    """The metric function with the parameters that the challenge sets for this column."""
-    chosen = {"tolerance_mm": spec.tolerance_mm, "combine": spec.combine}
-    parameters = {
-        name: chosen[name] for name in entry.parameters if name in chosen and chosen[name] is not None
-    }
-    return lambda record: entry.function(record, **parameters)
+def _parameters(spec: MetricSpec) -> Mapping[str, object]:
+    """What the challenge sets for this column, for a metric function to take its part of."""
+    stated = {"tolerance_mm": spec.tolerance_mm, "combine": spec.combine}
+    return {name: value for name, value in stated.items() if value is not None} | spec.parameters

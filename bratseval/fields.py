@@ -1,0 +1,74 @@
+"""Displacement fields: Jacobian determinants, and where a field moves points.
+
+A field gives every voxel of a grid a vector. World coordinates are ITK's (LPS: x to the left, y to the
+back) or NIfTI's (RAS); a NIfTI header holds a RAS affine, and ITK flips its first two axes on reading.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+World = Literal["lps", "ras"]
+FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS <-> LPS
+
+
+def in_world(affine: np.ndarray, world: World) -> np.ndarray:
+    """The (4, 4) affine from voxel indices to the named world, of a header's RAS affine, mm."""
+    return FLIP @ affine if world == "lps" else affine
+
+
+def to_world(
+    field: np.ndarray, affine: np.ndarray, *, components: World, unit: Literal["mm", "voxels"], world: World
+) -> np.ndarray:
+    """Vectors in mm along the axes of ``world``.
+
+    field : (x, y, z, 3); components: the world axes of its vectors where the unit is mm. In voxels they
+    are steps along the image's axes and turn with the affine (RAS, from the header).
+    """
+    if unit == "voxels":
+        return field @ in_world(affine, world)[:3, :3].T
+    return field if components == world else field * [-1.0, -1.0, 1.0]
+
+
+def jacobian_determinant(field: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Determinant of the map x -> x + u(x) in every voxel, (x, y, z) float64.
+
+    field : (x, y, z, 3), mm along the axes of the world that ``affine`` (4, 4) maps voxel indices to.
+    det(I + du/dx) with central differences; at the border the outside repeats the last voxel (zero flux),
+    so the difference there is half of the one-sided one, as in ITK's
+    DisplacementFieldJacobianDeterminantFilter. An axis of one voxel has no difference.
+    """
+    # du/dindex (component, axis), then the chain rule to world axes.
+    slopes = np.empty((*field.shape, 3))
+    for axis in range(3):
+        size = field.shape[axis]
+        ahead = np.take(field, np.minimum(np.arange(size) + 1, size - 1), axis=axis)
+        behind = np.take(field, np.maximum(np.arange(size) - 1, 0), axis=axis)
+        slopes[..., axis] = (ahead - behind) / 2
+    gradient = slopes @ np.linalg.inv(affine[:3, :3]) + np.eye(3)
+    a, b, c = gradient[..., 0, :], gradient[..., 1, :], gradient[..., 2, :]
+    return (a * np.cross(b, c)).sum(axis=-1)
+
+
+def displacement_at(field: np.ndarray, affine: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Vectors of a field at points by trilinear interpolation, (n, 3); nan outside the voxel centers.
+
+    field : (x, y, z, 3). affine : voxel indices to the world of the points, which are (n, 3) in mm.
+    """
+    homogeneous = np.column_stack([points, np.ones(len(points))])
+    index = (homogeneous @ np.linalg.inv(affine).T)[:, :3]
+    last = np.array(field.shape[:3]) - 1
+    inside = ((index >= -1e-6) & (index <= last + 1e-6)).all(axis=1)
+    index = np.clip(index[inside], 0, last)
+    low = np.minimum(index.astype(int), np.maximum(last - 1, 0))
+    share = index - low
+    moved = np.zeros((len(index), 3))
+    for corner in np.ndindex(2, 2, 2):
+        at = np.minimum(low + corner, last)
+        weight = np.where(corner, share, 1 - share).prod(axis=1)
+        moved += weight[:, None] * field[tuple(at.T)]
+    result = np.full((len(points), 3), np.nan)
+    result[inside] = moved
+    return result

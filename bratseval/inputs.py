@@ -1,0 +1,44 @@
+"""The files of a case as its task sees them: digests, and the parts of either side by role."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from bratseval.errors import InputError, Problem
+from bratseval.model import InputFile, Part
+
+
+def digest(role: str, path: Path) -> InputFile:
+    """Digest of a regular file, refused as the reader would refuse it. Raises InputError."""
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            message, hint = f"{path}: this is not a regular file", "submit the file itself"
+            raise InputError(Problem("error", "NII001", message, hint, file=str(path)))
+        with path.open("rb") as file:
+            hexadecimal = hashlib.file_digest(file, "sha256").hexdigest()
+            return InputFile(role, path.name, file.tell(), hexadecimal)
+    except OSError as error:
+        message = f"{path} cannot be read ({error.strerror})"
+        raise InputError(Problem("error", "NII001", message, "check the file", file=str(path))) from None
+
+
+def digests(role: str, path: Path, parts: Iterable[Part]) -> tuple[InputFile, ...]:
+    """Digests of a file and of its usable parts. Raises InputError for the file itself."""
+    found = {path: digest(role, path)}
+    for part in parts:
+        if not part.refused and part.path not in found:
+            with contextlib.suppress(InputError):  # whoever reads the part says so
+                found[part.path] = digest(role, part.path)
+    return tuple(found.values())
+
+
+def find_part(parts: Iterable[Part], role: str, region: str = "") -> Part | None:
+    """The file of a role (and region), None where it is missing. Raises InputError for a refused one."""
+    found = next((part for part in parts if part.role == role and part.region == region), None)
+    if found is not None and found.refused:
+        raise InputError(found.refused)
+    return found

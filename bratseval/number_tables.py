@@ -1,0 +1,131 @@
+"""CSV files of numbers that a team submits: landmarks, training rounds.
+
+All that is wrong with a file is found at once, each with its line. Accepted in silence: a byte order mark,
+CRLF, any order of columns. Anything else that is not a plain CSV is refused, never guessed at.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import stat
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bratseval.errors import InputError, Problem
+
+MAX_BYTES = 20_000_000
+MAX_FAULTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class NumberTable:
+    """Rows of a table: line of the file, id (empty without an id column), numbers by column."""
+
+    path: Path
+    lines: tuple[int, ...]
+    ids: tuple[str, ...]
+    numbers: tuple[dict[str, float], ...]
+
+
+def refusal(path: Path, faults: Sequence[tuple[str, str]], code: str = "CSV011") -> InputError:
+    """The error that refuses a table; faults are pairs of sentence and remedy."""
+    shown = [
+        Problem("error", code, f"{path}{text}", hint, file=str(path)) for text, hint in faults[:MAX_FAULTS]
+    ]
+    if len(faults) > MAX_FAULTS:
+        more = f"{path}: {len(faults) - MAX_FAULTS} more faults of this kind"
+        shown.append(Problem("error", code, more, "write the file again", file=str(path)))
+    return InputError(shown)
+
+
+def read_numbers(
+    path: Path, columns: Collection[str], *, id_column: str = "", strict: bool = True
+) -> NumberTable:
+    """Read the given columns as finite numbers and the id column as text.
+
+    strict: refuse further columns. Raises InputError (CSV011) with every fault.
+    """
+    rows = _rows(path)
+    if not rows:
+        raise refusal(path, [(": the file is empty, a header was expected", "write the file again")])
+    header = [name.strip() for name in rows[0][1]]
+    wanted = [*([id_column] if id_column else []), *columns]
+    _check_header(path, header, wanted, strict)
+    place = {name: header.index(name) for name in wanted}
+    faults: list[tuple[str, str]] = []
+    ids: list[str] = []
+    numbers: list[dict[str, float]] = []
+    first_line: dict[str, int] = {}
+    for line, cells in rows[1:]:
+        if len(cells) != len(header):
+            text = f":{line}: {len(cells)} cells, the header has {len(header)}"
+            faults.append((text, "separate cells by commas and write decimals with a dot"))
+            continue
+        own = cells[place[id_column]].strip() if id_column else ""
+        if id_column and (not own or own in first_line):
+            why = f"repeats line {first_line[own]}" if own else "is empty"
+            faults.append((f":{line}: {id_column} {own!r} {why}", "write one row for each"))
+        first_line.setdefault(own, line)
+        ids.append(own)
+        numbers.append({})
+        for name in columns:
+            value = _number(cells[place[name]])
+            if value is None:
+                text = f":{line}: {name} is {cells[place[name]]!r}, expected a finite number"
+                faults.append((text, "write numbers with a dot as decimal mark"))
+            else:
+                numbers[-1][name] = value
+    if faults:
+        raise refusal(path, faults)
+    return NumberTable(path, tuple(line for line, _ in rows[1:]), tuple(ids), tuple(numbers))
+
+
+def header_of(path: Path) -> list[str]:
+    """Column names of a CSV file. Raises InputError."""
+    rows = _rows(path)
+    return [name.strip() for name in rows[0][1]] if rows else []
+
+
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Line number and cells of every line that is not blank. Raises InputError."""
+    try:
+        # O_NONBLOCK: opening a FIFO must not wait for a writer.
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise refusal(path, [(": this is not a regular file", "submit the file itself")])
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise refusal(path, [(f": more than {MAX_BYTES} bytes", "submit the table alone")])
+        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+        return [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise refusal(path, [(f": cannot be read as CSV ({error})", "save as UTF-8 text")]) from None
+
+
+def _check_header(path: Path, header: Sequence[str], wanted: Sequence[str], strict: bool) -> None:
+    faults: list[tuple[str, str]] = []
+    expected = ",".join(wanted)
+    hint = f"the header is {expected}"
+    if absent := [name for name in wanted if name not in header]:
+        text = f": no column {', '.join(absent)} (found {', '.join(header)[:200]})"
+        if len(header) == 1 and ";" in header[0]:
+            hint = f"separate columns by commas, not by semicolons: {expected}"
+        faults.append((text, hint))
+    if further := [name for name in header if name not in wanted] if strict else []:
+        faults.append((f": unknown column {', '.join(map(repr, further))[:200]}", hint))
+    if len(set(header)) != len(header):
+        faults.append((": a column name occurs twice", hint))
+    if faults:
+        raise refusal(path, faults)
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text) if "_" not in text else math.nan  # Python reads 1_000, no other program does
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

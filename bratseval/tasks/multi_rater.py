@@ -1,0 +1,63 @@
+"""Several raters: a probability map of every task of a case against the masks of all its raters."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bratseval.challenge import Challenge
+from bratseval.errors import InputError, Problem
+from bratseval.inputs import find_part
+from bratseval.metrics.raters import Raters
+from bratseval.model import Case, CaseResult, Reference, Score
+from bratseval.nifti import Grid
+from bratseval.policy import expected_scores
+from bratseval.tasks.measuring import measure, penalized
+from bratseval.tasks.placing import on_grid
+from bratseval.volumes import read_volume
+
+ROUNDING = 1e-6  # granted beyond 0 and 1
+
+
+def read_reference(case: Case, challenge: Challenge) -> Reference:
+    """Read the masks of all raters: by region, the grid and (raters, x, y, z) bool. Raises InputError."""
+    unknown = {part.region for part in case.reference_parts} - set(challenge.regions)
+    if unknown:
+        message = f"{case.reference.parent}: {', '.join(sorted(unknown))} is no region of {challenge.name}"
+        raise InputError(Problem("error", "SUB008", message, f"known: {', '.join(challenge.regions)}"))
+    by_region: dict[str, tuple[Grid, np.ndarray]] = {}
+    problems: list[Problem] = []
+    for region in dict.fromkeys(region for region, _ in expected_scores(challenge, case)):
+        parts = [part for part in case.reference_parts if part.region == region]
+        masks: list[np.ndarray] = []
+        grid: Grid | None = None
+        for part in parts:
+            volume = read_volume(part.path, low=0, onto=grid, convert=lambda values: values > 0)
+            grid = grid or volume.grid
+            masks.append(volume.values)
+            problems += volume.notes
+        assert grid is not None  # a region is expected because a file names it
+        by_region[region] = grid, np.stack(masks)
+    return Reference(by_region, tuple(problems))
+
+
+def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
+    """Score every task; one whose map is missing or broken takes its penalty, the rest is scored."""
+    scores: list[Score] = []
+    problems: list[Problem] = []
+    for region, (grid, masks) in reference.data.items():
+        try:
+            part = find_part(case.prediction_parts, "", region)
+            if part is None:
+                message, hint = f"the map of {region} is missing; penalized", "submit one for every task"
+                raise InputError(Problem("warning", "SUB007", message, hint))
+            volume = read_volume(part.path, low=-ROUNDING, high=1 + ROUNDING, onto=grid)
+            problems += [*volume.notes, *on_grid(volume.grid, grid, part.path, challenge.geometry)]
+        except InputError as error:
+            problems += error.problems
+            scores += penalized(challenge, region, challenge.case_metrics, error, grid.shape)
+            continue
+        values = volume.values
+        probability = np.clip(values if values.dtype.kind == "f" else values.astype(np.float64), 0, 1)
+        record = Raters(masks, probability)
+        scores += measure(challenge, region, challenge.case_metrics, record)
+    return CaseResult(case, tuple(scores), tuple(problems))

@@ -1,0 +1,337 @@
+"""Registration: landmarks carried into the reference's space, and the smoothness of the map.
+
+The reference landmarks lie in the reference (baseline) image, the moving ones in the image that is
+registered to it (follow-up). Of the parts that a team may submit, `jacobian` is the image of determinants,
+`field` the displacement that takes a reference point to its moving point (so it warps the moving image),
+`inverse_field` the one that takes a moving point to its reference point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from bratseval.challenge import Challenge, Registration
+from bratseval.errors import InputError, Problem, Severity
+from bratseval.fields import displacement_at, in_world, jacobian_determinant, to_world
+from bratseval.inputs import find_part
+from bratseval.metrics.jacobian import Jacobian
+from bratseval.metrics.landmarks import Landmarks, hit_rate_curve
+from bratseval.model import Case, CaseResult, Cell, Reference, Score
+from bratseval.nifti import Grid, read_grid
+from bratseval.number_tables import read_numbers, refusal
+from bratseval.policy import expected_scores
+from bratseval.tasks.measuring import measure, metrics_reading, penalized
+from bratseval.tasks.placing import on_grid
+from bratseval.volumes import Volume, read_field, read_volume
+
+HALF_VOXEL = 0.5  # granted around the volume, mm
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What the organizer knows of a case: points (n, d) of both images by id, those of every rater
+    (R, n, d), and the grid of the reference image where it is given."""
+
+    ids: tuple[str, ...]
+    reference: np.ndarray
+    moving: np.ndarray
+    raters: np.ndarray
+    grid: Grid | None
+
+
+def read_reference(case: Case, challenge: Challenge) -> Reference:
+    """Read the landmarks of both images, of the raters, and the grid. Raises InputError."""
+    rules = _rules(challenge)
+    points = _read_points(case.reference, rules)
+    ids = tuple(points)
+    moving = find_part(case.reference_parts, "moving")
+    if moving is None:
+        message = f"{case.reference}: the moving landmarks of the case are missing"
+        raise InputError(Problem("error", "SUB007", message, file=str(case.reference)))
+    if not ids:
+        raise refusal(case.reference, [(": no landmark", "write one row a landmark")])
+    image = find_part(case.reference_parts, "image")
+    raters = [part.path for part in case.reference_parts if part.role == "rater"]
+    truth = Truth(
+        ids,
+        np.array(list(points.values())),
+        _paired(moving.path, ids, rules),
+        np.array([_paired(path, ids, rules) for path in raters]).reshape(
+            -1, len(ids), len(rules.coordinates)
+        ),
+        None if image is None else read_grid(image.path),
+    )
+    return Reference(truth, grid_shape=truth.grid.shape if truth.grid else None)
+
+
+def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
+    """Score landmarks and smoothness; each takes its penalty alone when its file is broken."""
+    truth: Truth = reference.data
+    scores: list[Score] = []
+    problems: list[Problem] = []
+    details: dict[str, tuple[tuple[Cell, ...], ...]] = {}
+    columns = metrics_reading(challenge, "landmarks")
+    predicted: np.ndarray | None = None
+    try:
+        landmarks = _predicted_landmarks(case, truth, challenge, problems)
+        predicted = landmarks.predicted
+        scores += measure(challenge, "", columns, landmarks)
+        details = _details(landmarks, truth, challenge)
+    except InputError as error:
+        problems += error.problems
+        scores += penalized(challenge, "", columns, error)
+    scores += _smoothness(case, truth, challenge, predicted, problems)
+    order = {pair: index for index, pair in enumerate(expected_scores(challenge, case))}
+    scores.sort(key=lambda one: order[one.region, one.metric])
+    return CaseResult(case, tuple(scores), tuple(problems), details=details)
+
+
+def _rules(challenge: Challenge) -> Registration:
+    return challenge.registration or Registration()
+
+
+def _read_points(path: Path, rules: Registration, *, strict: bool = False) -> dict[str, list[float]]:
+    """Coordinates by landmark id, in the order of the ids. Raises InputError."""
+    table = read_numbers(path, rules.coordinates, id_column=rules.id_column, strict=strict)
+    rows = zip(table.ids, table.numbers, strict=True)
+    found = {name: [row[axis] for axis in rules.coordinates] for name, row in rows}
+    return dict(sorted(found.items(), key=lambda item: (len(item[0]), item[0])))
+
+
+def _paired(path: Path, ids: Sequence[str], rules: Registration) -> np.ndarray:
+    """(n, d) points of a reference file that must have exactly these landmarks."""
+    points = _read_points(path, rules)
+    if set(points) != set(ids):
+        other = ", ".join(sorted(set(points) ^ set(ids))[:10])
+        text = f": its landmarks are not those of the reference (not in both: {other})"
+        raise refusal(path, [(text, "name the same landmarks in every file of a case")])
+    return np.array([points[name] for name in ids])
+
+
+def _predicted_landmarks(
+    case: Case, truth: Truth, challenge: Challenge, problems: list[Problem]
+) -> Landmarks:
+    """The submitted points beside the reference's. Raises InputError for a file that is no such table."""
+    assert case.prediction is not None
+    rules = _rules(challenge)
+    points = _read_points(case.prediction, rules, strict=True)
+    lost = [name for name in truth.ids if name not in points]
+    faults = []
+    if further := [name for name in points if name not in truth.ids]:
+        text = f": landmark {', '.join(further[:10])} is not one of the case's {len(truth.ids)}"
+        faults.append((text, "submit the landmarks of the moving image, under their own numbers"))
+    if lost and rules.missing_landmark == "error":
+        text = f": landmark {', '.join(lost[:10])} is missing"
+        faults.append((text, f"submit all {len(truth.ids)} landmarks of the case"))
+    faults += _outside(points, truth, rules)
+    if faults:
+        raise refusal(case.prediction, faults)
+    if lost:
+        what = "as not moved" if rules.missing_landmark == "initial" else "as if the case had none of them"
+        message = f"{case.prediction}: landmark {', '.join(lost[:10])} is missing; counted {what}"
+        problems.append(Problem("warning", "CSV012", message, "submit it", file=str(case.prediction)))
+    kept = [
+        index for index, name in enumerate(truth.ids) if name in points or rules.missing_landmark == "initial"
+    ]
+    predicted = np.array(
+        [points.get(truth.ids[index], truth.moving[index].tolist()) for index in kept]
+    ).reshape(len(kept), -1)
+    found = Landmarks(
+        truth.reference[kept], predicted, truth.moving[kept], truth.raters[:, kept], _diagonal(truth, rules)
+    )
+    problems += _suspicions(found, case.prediction, rules)
+    return found
+
+
+def _outside(points: dict[str, list[float]], truth: Truth, rules: Registration) -> list[tuple[str, str]]:
+    """Landmarks that do not lie in the image."""
+    limits = [rules.volume.get(axis, (-np.inf, np.inf)) for axis in rules.coordinates]
+    if truth.grid is not None and len(rules.coordinates) == 3:
+        corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(truth.grid.shape) - 1)
+        world = np.column_stack([corners, np.ones(8)]) @ in_world(truth.grid.affine, rules.world).T
+        limits = list(zip(world.min(axis=0)[:3].tolist(), world.max(axis=0)[:3].tolist(), strict=True))
+    faults = []
+    for name, point in points.items():
+        for axis, value, (low, high) in zip(rules.coordinates, point, limits, strict=True):
+            if not low - HALF_VOXEL <= value <= high + HALF_VOXEL:
+                text = (
+                    f": landmark {name} lies outside the image: {axis} is {value:g}, {low:g} to {high:g} mm"
+                )
+                hint = (
+                    "check the order of the columns, and that the coordinates are those of the landmark files"
+                )
+                faults.append((text, hint))
+    return faults
+
+
+def _diagonal(truth: Truth, rules: Registration) -> float:
+    """Diagonal of the reference image in mm, nan where nothing states it."""
+    if rules.diagonal_mm is not None:
+        return rules.diagonal_mm
+    if truth.grid is not None:
+        return float(np.linalg.norm(np.array(truth.grid.shape) * truth.grid.spacing_mm))
+    if set(rules.coordinates) <= set(rules.volume):
+        extents = [rules.volume[axis][1] - rules.volume[axis][0] + 1 for axis in rules.coordinates]
+        return float(np.linalg.norm(extents))
+    return float("nan")
+
+
+def _suspicions(landmarks: Landmarks, path: Path, rules: Registration) -> list[Problem]:
+    """Points that would lie far better with two columns exchanged."""
+    median = float(np.median(landmarks.errors)) if len(landmarks.predicted) else 0.0
+    for first, second in combinations(range(len(rules.coordinates)), 2):
+        order = list(range(len(rules.coordinates)))
+        order[first], order[second] = second, first
+        exchanged = replace(landmarks, predicted=landmarks.predicted[:, order])
+        if median > 10 and float(np.median(exchanged.errors)) < median / 4:
+            names = f"{rules.coordinates[first]} and {rules.coordinates[second]}"
+            message = f"{path}: the points would lie {median:.0f} mm less far off with {names} exchanged"
+            return [Problem("warning", "CSV015", message, "check the order of the columns", file=str(path))]
+    return []
+
+
+def _details(
+    landmarks: Landmarks, truth: Truth, challenge: Challenge
+) -> dict[str, tuple[tuple[Cell, ...], ...]]:
+    """Rows of landmarks.csv, and the hit-rate curve where the challenge has one."""
+    initial, errors = landmarks.initial_errors, landmarks.errors
+    names = truth.ids if len(errors) == len(truth.ids) else [""] * len(errors)
+    rows = tuple(
+        (name, float(before), float(after), int(after < before))
+        for name, before, after in zip(names, initial, errors, strict=True)
+    )
+    details: dict[str, tuple[tuple[Cell, ...], ...]] = {"landmarks.csv": rows}
+    spec = next((s for s in challenge.metrics.values() if s.metric == "hit_rate_auc"), None)
+    if spec is not None and errors.size:
+        largest, step = (
+            float(spec.parameters.get(name, usual))
+            for name, usual in (("largest_radius_mm", 10.0), ("step_mm", 0.25))
+        )
+        curve = zip(*hit_rate_curve(errors, largest, step), strict=True)
+        details["curves.csv"] = tuple(("", "hit_rate", float(at), float(share)) for at, share in curve)
+    return details
+
+
+def _smoothness(
+    case: Case, truth: Truth, challenge: Challenge, predicted: np.ndarray | None, problems: list[Problem]
+) -> list[Score]:
+    """Scores of the determinants: of their image, or of the field where only that is submitted."""
+    columns = metrics_reading(challenge, "jacobian")
+    field: Volume | None = None
+    determinants: np.ndarray | None = None
+    fault: InputError | None = None
+    try:
+        field = _field(case, "field", truth, challenge, problems)
+        determinants = None if field is None else _determinants(field, challenge)
+    except InputError as error:
+        fault = error
+        problems += error.problems
+    try:
+        if part := find_part(case.prediction_parts, "jacobian"):
+            volume = read_volume(part.path, onto=truth.grid)
+            problems += [*volume.notes, *_placed(volume, part.path, truth, challenge)]
+            submitted = volume.values.astype(np.float64)
+            problems += _odd_determinants(submitted, determinants, part.path)
+            determinants, fault = submitted, None
+    except InputError as error:
+        determinants, fault = None, error
+        problems += error.problems
+    _compare_with_fields(case, truth, challenge, field, predicted, problems)
+    if determinants is not None:
+        return measure(challenge, "", columns, Jacobian(determinants))
+    if fault is None:
+        message = (
+            "neither an image of Jacobian determinants nor a displacement field was submitted; penalized"
+        )
+        fault = InputError(Problem("warning", "SUB007", message, "submit one of them for every case"))
+        problems += fault.problems if columns else ()
+    return penalized(challenge, "", columns, fault, truth.grid.shape if truth.grid else None)
+
+
+def _field(
+    case: Case, role: str, truth: Truth, challenge: Challenge, problems: list[Problem]
+) -> Volume | None:
+    """A submitted field in mm along the landmarks' axes, None where there is none. Raises InputError."""
+    part = find_part(case.prediction_parts, role)
+    if part is None:
+        return None
+    rules = _rules(challenge)
+    volume, by_intent = read_field(part.path)
+    problems += [*volume.notes, *_placed(volume, part.path, truth, challenge)]
+    components = by_intent if rules.components == "by_intent" else rules.components
+    vectors = to_world(
+        volume.values, volume.grid.affine, components=components, unit=rules.unit, world=rules.world
+    )
+    return replace(volume, values=vectors)
+
+
+def _placed(volume: Volume, path: Path, truth: Truth, challenge: Challenge) -> list[Problem]:
+    """Nothing where no reference image is known, else what `on_grid` says."""
+    return [] if truth.grid is None else on_grid(volume.grid, truth.grid, path, challenge.geometry)
+
+
+def _determinants(field: Volume, challenge: Challenge) -> np.ndarray:
+    return jacobian_determinant(field.values, in_world(field.grid.affine, _rules(challenge).world))
+
+
+def _odd_determinants(submitted: np.ndarray, computed: np.ndarray | None, path: Path) -> list[Problem]:
+    """What makes an image look like something other than the determinants of the submitted field."""
+    least, mean = float(submitted.min()), float(submitted.mean())
+    severity: Severity = "warning"
+    code, hint = "NII015", "submit det(I + du/dx) itself"
+    if computed is not None and computed.shape != submitted.shape:
+        message = f"the shape is {submitted.shape}, the field's {computed.shape}"
+        severity, code, hint = "error", "GEO001", "submit both on one grid"
+    elif submitted.size > 1 and least == submitted.max() != 1:
+        message = f"every determinant is {least:g}"
+    elif least < 0 and abs(mean) < 0.1:
+        message = f"the determinants have mean {mean:.2g}, as logarithms would; 1 means no change"
+    elif computed is not None and (share := float((np.abs(computed - submitted) > 0.05).mean())) > 0.01:
+        message = f"{share:.0%} of the determinants are not those of the submitted field"
+        code = "GEO006"
+    else:
+        return []
+    return [Problem(severity, code, f"{path}: {message}", hint, file=str(path))]
+
+
+def _compare_with_fields(
+    case: Case,
+    truth: Truth,
+    challenge: Challenge,
+    field: Volume | None,
+    predicted: np.ndarray | None,
+    problems: list[Problem],
+) -> None:
+    """Warn where the submitted points are not where the submitted fields take the landmarks."""
+    inverse: Volume | None = None
+    try:
+        inverse = _field(case, "inverse_field", truth, challenge, problems)
+    except InputError as error:
+        problems += error.problems
+    if predicted is None or predicted.shape != truth.moving.shape or predicted.shape[1] != 3:
+        return
+    rules = _rules(challenge)
+    for name, one, start, end in (
+        ("field", field, predicted, truth.moving),
+        ("inverse_field", inverse, truth.moving, predicted),
+    ):
+        if one is None:
+            continue
+        moved = displacement_at(one.values, in_world(one.grid.affine, rules.world), start)
+        off = np.linalg.norm(start + moved - end, axis=1)
+        inside = ~np.isnan(off)
+        if not inside.any():
+            message = f"no landmark lies in the {name}, so it was not compared with the points"
+            problems.append(Problem("note", "GEO007", message, "keep the header of the reference image"))
+        elif np.median(off[inside]) > rules.agreement_mm:
+            message = (
+                f"the {name} takes the landmarks {np.median(off[inside]):.3g} mm (median) from the submitted "
+                f"points, expected at most {rules.agreement_mm:g}"
+            )
+            hint = "check direction, axes and unit of the field: mm along the axes that the challenge states"
+            problems.append(Problem("warning", "GEO006", message, hint))
