@@ -57,6 +57,7 @@ Geometry = Annotated[
         metavar="strict|ignore|resample", help="Another grid than the reference's; default: the YAML's."
     ),
 ]
+Institution = Annotated[str, typer.Option(metavar="NAME", help="Institution of all cases.")]
 Timeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="Time limit of one case.")]
 Memory = Annotated[float | None, typer.Option(metavar="GB", help="Memory limit of one worker.")]
 AllowIncomplete = Annotated[
@@ -99,6 +100,7 @@ def run(
     ],
     references: References,
     output: Output,
+    institution: Institution = "",
     jobs: Jobs = 0,
     shard: Shard = "1/1",
     overwrite: Overwrite = False,
@@ -122,6 +124,7 @@ def run(
 
         options = _options(
             *(jobs, shard, overwrite, metadata, fail_on, geometry, timeout, memory, seed),
+            institution=institution,
             allow_incomplete=allow_incomplete,
             compare_schemes=compare_schemes,
         )
@@ -135,12 +138,13 @@ def run(
 def evaluate(
     challenge: ChallengeArgument,
     predictions: Annotated[
-        Path, typer.Option("-p", "--predictions", metavar="DIR", help="The team's files.")
+        Path,
+        typer.Option("-p", "--predictions", metavar="DIR|CSV", help="The team's files, or its one CSV file."),
     ],
     references: References,
     output: Output,
     team: Annotated[str, typer.Option(help="Name of the team; default: the folder's name.")] = "",
-    institution: Annotated[str, typer.Option(help="Institution of all cases.")] = "",
+    institution: Institution = "",
     jobs: Jobs = 0,
     shard: Shard = "1/1",
     overwrite: Overwrite = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from bratseval.errors import Problem, UsageError
 from bratseval.pipeline import Ended, Options, finish, metadata_of
 from bratseval.results import Results, check_output, read_folder, read_run
 from bratseval.score_files import read_scores, unranked_rows
-from bratseval.tables import ScoreRow
+from bratseval.tables import ScoreRow, read_rows
 
 
 def merge(rulebook: Rulebook, folders: Sequence[Path], output: Path, options: Options) -> Ended:
@@ -26,13 +26,9 @@ def merge(rulebook: Rulebook, folders: Sequence[Path], output: Path, options: Op
         if record["config"] != rulebook.digest
     ]
     parts = [read_folder(folder) for folder in folders]
-    seen: dict[tuple[str, str, str], Path] = {}
-    for folder, part in zip(folders, parts, strict=True):
-        for key in {(row.team, row.institution, row.case) for row in part.scores}:
-            if key in seen:
-                message = f"{folder} repeats team {key[0]}, case {key[2]} of {seen[key]}"
-                wrong.append(Problem("error", "RUN006", message, "name each result folder once"))
-            seen[key] = folder
+    wrong += _given_twice(
+        [(folder, part.scores) for folder, part in zip(folders, parts, strict=True)], "RUN006"
+    )
     if wrong:
         raise UsageError(wrong)
     check_output(output, rulebook.digest, options.overwrite)
@@ -78,38 +74,71 @@ def _other_configuration(folder: Path, record: Mapping[str, Any], rulebook: Rule
     return Problem("error", "RUN005", message, f"score it again under {rulebook.challenge.name}")
 
 
+def _given_twice(sources: Sequence[tuple[Path, Sequence[ScoreRow]]], code: str) -> list[Problem]:
+    """One problem for each pair of sources that both hold scores of a team and case."""
+    first: dict[tuple[str, ...], Path] = {}
+    repeated: dict[tuple[Path, Path], list[ScoreRow]] = {}
+    for path, rows in sources:
+        for row in rows:
+            key = (row.team, row.institution, row.case, row.region, row.metric)
+            if key in first:
+                repeated.setdefault((path, first[key]), []).append(row)
+            first.setdefault(key, path)
+    problems = []
+    for (path, earlier), rows in repeated.items():
+        sites = sorted({row.institution for row in rows} - {""})
+        who = f"institution {', '.join(sites)} was given twice: " if sites else ""
+        cases = sorted({row.case for row in rows})
+        shown = f"{', '.join(cases[:5])}{', ...' if len(cases) > 5 else ''}"
+        message = f"{who}{path} repeats {len(rows)} scores of {earlier} (cases {shown})"
+        problems.append(Problem("error", code, message, "keep one of them", file=str(path)))
+    return problems
+
+
 def rank(rulebook: Rulebook, sources: Sequence[Path], output: Path, options: Options) -> Ended:
-    """Rank the scores of result folders or of any CSV files; no image is read."""
+    """Rank the scores of result folders or of any CSV files; no image is read.
+
+    A source that is given twice, or was scored under another configuration, stops the command. One that
+    holds nothing, and an expected institution that no source has, leave it incomplete.
+    """
     started = time.monotonic()
     challenge = rulebook.challenge
-    rows: list[ScoreRow] = []
-    seen: dict[tuple[str, ...], Path] = {}
+    given: list[tuple[Path, list[ScoreRow]]] = []
     faults: list[Problem] = []
+    problems: list[Problem] = []
     for source in sources:
         path = source / "scores.csv" if source.is_dir() else source
-        if source.is_dir() or (path.name == "scores.csv" and (path.parent / "run.json").is_file()):
-            record = read_run(path.parent)
-            if record["config"] != rulebook.digest:
-                faults.append(_other_configuration(path.parent, record, rulebook))
-        for row in read_scores(path, challenge):
-            key = (row.team, row.institution, row.case, row.region, row.metric)
-            if key in seen:
-                message = f"{path} repeats {', '.join(filter(None, key))} of {seen[key]}"
-                faults.append(Problem("error", "CSV004", message, "keep one of them", file=str(path)))
-            seen[key] = path
-            rows.append(row)
+        try:
+            if source.is_dir() or (path.name == "scores.csv" and (path.parent / "run.json").is_file()):
+                record = read_run(path.parent)
+                if record["config"] != rulebook.digest:
+                    faults.append(_other_configuration(path.parent, record, rulebook))
+            given.append((path, read_scores(path, challenge)))
+        except UsageError as error:
+            faults += error.problems
+            continue
+        if not given[-1][1]:
+            message = f"{path} holds no score: nothing was sent"
+            hint = "ask for its results, or rank without it: --allow-incomplete"
+            problems.append(Problem("error", "RUN009", message, hint, file=str(path)))
+    faults += _given_twice(given, "CSV004") + _same_references([path.parent for path, _ in given])
     metadata = metadata_of(rulebook, options)
     sites = metadata.institutions
     rows = [
         row if row.institution or not row.case else replace(row, institution=sites.get(row.case, ""))
-        for row in rows
+        for _, own in given
+        for row in own
     ]
     faults += _mixed_institutions(rows)
     if faults:
         raise UsageError(faults[:50])
+    expected_sites = [*challenge.ranking.institutions]
+    if challenge.ranking.plan.per_institution:
+        expected_sites += sites.values()
+    problems += _silent_institutions(expected_sites, rows)
     check_output(output, rulebook.digest, options.overwrite)
     absent = absent_rows(rows)
-    problems = [*unranked_rows(rows, challenge), *_absent(absent, rows)]
+    problems += [*unranked_rows(rows, challenge), *_absent(absent, rows)]
     rows += absent
     run_record: dict[str, Any] = {
         "command": "rank",
@@ -120,6 +149,32 @@ def rank(rulebook: Rulebook, sources: Sequence[Path], output: Path, options: Opt
     }
     results = Results(rows, {}, problems, [])
     return finish(rulebook, results, run_record, output, options, metadata, started, rank=True)
+
+
+def _same_references(folders: Sequence[Path]) -> list[Problem]:
+    """Result folders of different institutions whose references are the same files."""
+    found: list[tuple[Path, set[str]]] = []
+    problems = []
+    for folder in folders:
+        if not (folder / "inputs.csv").is_file():
+            continue
+        rows = read_rows(folder / "inputs.csv")[1]
+        own = {row["sha256"] for row in rows if row.get("role") == "reference" and row.get("sha256")}
+        for other, digests in found:
+            if other != folder and len(own) > 1 and (own <= digests or digests <= own):
+                if read_run(folder)["institutions"] == read_run(other)["institutions"]:
+                    continue  # teams of one site, or one site given twice, which its rows tell
+                message = f"{folder} and {other} name different institutions but scored the same references"
+                problems.append(Problem("error", "RUN010", message, "an institution counts once"))
+        found.append((folder, own))
+    return problems
+
+
+def _silent_institutions(expected: Iterable[str], rows: Sequence[ScoreRow]) -> list[Problem]:
+    """An error for every expected institution that no row names."""
+    silent = sorted(set(expected) - {row.institution for row in rows} - {""})
+    hint = "ask for its results, or rank without it: --allow-incomplete"
+    return [Problem("error", "RUN009", f"institution {site} sent no score", hint) for site in silent]
 
 
 def _mixed_institutions(rows: Sequence[ScoreRow]) -> list[Problem]:

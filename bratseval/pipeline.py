@@ -99,15 +99,10 @@ def evaluate(
     progress: Progress,
 ) -> Ended:
     """Score one team; no ranking."""
-    if not predictions.is_dir():
-        raise UsageError(
-            Problem(
-                "error",
-                "SUB012",
-                f"the prediction folder {predictions} does not exist",
-                "check --predictions",
-            )
-        )
+    if not (predictions.is_dir() or (predictions.is_file() and predictions.suffix.lower() == ".csv")):
+        what = "is no folder and no CSV file" if predictions.exists() else "does not exist"
+        message = f"the prediction folder {predictions} {what}"
+        raise UsageError(Problem("error", "SUB012", message, "check --predictions"))
     return _evaluate(rulebook, "evaluate", {team: predictions}, references, output, options, progress, [])
 
 
@@ -158,7 +153,9 @@ def plan(
         institutions = dict.fromkeys(found.files, options.institution)
     cases: list[Case] = []
     for team, folder in teams.items():
-        predictions = match_files(folder, challenge.files, "prediction", team=team)
+        only = folder if folder.is_file() else None
+        root = folder.parent if only else folder
+        predictions = match_files(root, challenge.files, "prediction", team=team, only=only)
         own, faults = pair_cases(challenge, found, team, predictions, institutions, cohorts)
         cases += own
         if challenge.team_metrics:
@@ -278,7 +275,8 @@ def finish(
                 "add the missing shards or institutions, or run the same command again",
             )
         )
-    complete = not absent and not unrun
+    silent = any(problem.code == "RUN009" for problem in problems)  # a source or institution without scores
+    complete = not absent and not unrun and not silent
     leaderboard, doubt = None, None
     ranking_tables: dict[str, str] = {}
     if rank and (complete or options.allow_incomplete) and shard[1] == 1 and results.scores:
