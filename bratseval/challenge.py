@@ -420,6 +420,11 @@ class Challenge(Model):
         return [name for name, region in self.regions.items() if region.scored] or [""]
 
     @property
+    def regions_by_file(self) -> bool:
+        """Whether the names of files say which regions a case has (QUBIQ), so that not all need occur."""
+        return any("region" in _compiled(pattern).groupindex for pattern in self.files.reference)
+
+    @property
     def case_metrics(self) -> list[str]:
         """Metrics of a case, in order."""
         return [name for name, spec in self.metrics.items() if not _of_team(spec)]

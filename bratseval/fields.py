@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 World = Literal["lps", "ras"]
+PLANES = 8  # whose determinants are computed at a time, so that memory stays near that of the field
 FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS <-> LPS
 
 
@@ -29,7 +30,7 @@ def to_world(
     """
     if unit == "voxels":
         return field @ in_world(affine, world)[:3, :3].T
-    return field if components == world else field * [-1.0, -1.0, 1.0]
+    return field if components == world else field * np.array([-1, -1, 1], field.dtype)
 
 
 def jacobian_determinant(field: np.ndarray, affine: np.ndarray) -> np.ndarray:
@@ -40,16 +41,33 @@ def jacobian_determinant(field: np.ndarray, affine: np.ndarray) -> np.ndarray:
     so the difference there is half of the one-sided one, as in ITK's
     DisplacementFieldJacobianDeterminantFilter. An axis of one voxel has no difference.
     """
-    # du/dindex (component, axis), then the chain rule to world axes.
-    slopes = np.empty((*field.shape, 3))
-    for axis in range(3):
-        size = field.shape[axis]
-        ahead = np.take(field, np.minimum(np.arange(size) + 1, size - 1), axis=axis)
-        behind = np.take(field, np.maximum(np.arange(size) - 1, 0), axis=axis)
-        slopes[..., axis] = (ahead - behind) / 2
-    gradient = slopes @ np.linalg.inv(affine[:3, :3]) + np.eye(3)
-    a, b, c = gradient[..., 0, :], gradient[..., 1, :], gradient[..., 2, :]
-    return (a * np.cross(b, c)).sum(axis=-1)
+    to_index = np.linalg.inv(affine[:3, :3])
+    determinants = np.empty(field.shape[:3], order="F")
+    for start in range(0, field.shape[2], PLANES):
+        stop = min(start + PLANES, field.shape[2])
+        low = max(start - 1, 0)
+        slab = field[:, :, low : stop + 1].astype(np.float64)
+        inner = slice(start - low, stop - low)
+        slopes = [[_difference(slab[..., c], axis)[:, :, inner] for axis in range(3)] for c in range(3)]
+        # The chain rule: d u_c / d x_k is the sum over axes of (d u_c / d index) (d index / d x_k).
+        (a, b, c), (d, e, f), (g, h, i) = (
+            [
+                float(row == k)
+                + sum(slopes[row][axis] * to_index[axis, k] for axis in np.flatnonzero(to_index[:, k]))
+                for k in range(3)
+            ]
+            for row in range(3)
+        )
+        determinants[:, :, start:stop] = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+    return determinants
+
+
+def _difference(values: np.ndarray, axis: int) -> np.ndarray:
+    """Half the difference of the two neighbors along an axis; the border is its own outer neighbor."""
+    size = values.shape[axis]
+    at = np.arange(size)
+    ahead = np.take(values, np.minimum(at + 1, size - 1), axis=axis)
+    return (ahead - np.take(values, np.maximum(at - 1, 0), axis=axis)) / 2
 
 
 def displacement_at(field: np.ndarray, affine: np.ndarray, points: np.ndarray) -> np.ndarray:

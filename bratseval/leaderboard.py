@@ -112,7 +112,7 @@ def best_first(places: np.ndarray) -> list[int]:
 
 def missing_counts(rows: Iterable[ScoreRow]) -> dict[str, int]:
     """Number of cases per team that something went wrong with."""
-    found = {(row.team, row.institution, row.case) for row in rows if row.status in PENALIZED}
+    found = {(row.team, row.institution, row.case) for row in rows if row.case and row.status in PENALIZED}
     return dict(Counter(team for team, _, _ in found))
 
 

@@ -81,7 +81,10 @@ def build_grid(rows: Sequence[ScoreRow], challenge: Challenge) -> tuple[ScoreGri
     )
     problems = [
         Problem("warning", "CSV009", f"no row of the ranked {kind} {name}", "it takes no part in the ranking")
-        for kind, names, at in (("metric", metrics, 1), ("region", regions, 0))
+        for kind, names, at in (
+            ("metric", metrics, 1),
+            ("region", spec.regions if challenge.regions_by_file else regions, 0),
+        )
         for name in names
         if name not in {column[at] for column in columns}
         and not (at == 0 and {column[0] for column in columns} == {""})

@@ -74,11 +74,16 @@ def read_field(path: Path) -> tuple[Volume, Literal["lps", "ras"]]:
         if header.components != 3:
             message = f"the field has {header.components} components in every voxel, expected 3"
             raise source.refusal("NII006", message, "save a displacement in x, y and z")
-        size = int(np.prod(header.grid.shape))
-        parts = [_numbers(source, header, size, -np.inf, np.inf) for _ in range(3)]
+        nx, ny, nz = header.grid.shape
+        whole: np.ndarray | None = None
+        for component, z in np.ndindex(3, nz):
+            plane = _numbers(source, header, nx * ny, -np.inf, np.inf)
+            if whole is None:
+                whole = np.empty((3, nz, ny, nx), np.float64 if plane.dtype.kind != "f" else plane.dtype)
+            whole[component, z] = plane.reshape(ny, nx)
         source.finish()
-    components = [part.reshape(header.grid.shape, order="F").astype(np.float64) for part in parts]
-    volume = Volume(header.grid, np.stack(components, axis=-1), tuple(source.notes))
+    assert whole is not None  # a header without a plane was refused
+    volume = Volume(header.grid, whole.T, tuple(source.notes))
     return volume, "lps" if header.is_itk_vector else "ras"
 
 

@@ -316,5 +316,5 @@ def test_everything_wrong_with_the_sites_is_said_at_once(sites: Path, tmp_path: 
     (tmp_path / "nothing").mkdir()
     done = rank(tmp_path, sites / "site_a", sites / "site_a", tmp_path / "other", tmp_path / "nothing")
     assert done.returncode == 2
-    for said in ("was given twice", "was scored under configuration", f"{sites / 'nothing'}"):
+    for said in ("was given twice", "was scored under configuration", f"{tmp_path / 'nothing'}"):
         assert said in done.stderr

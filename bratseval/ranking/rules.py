@@ -180,8 +180,9 @@ class Ranking(Model):
         description="institution: ranked within each institution first, then the mean over institutions.",
     )
     institutions: list[str] = Field(
-        [], description="Institutions whose scores `rank` expects; one that sent none is an error (exit 4). "
-        "Where ranking is per institution, those of --metadata are expected too."
+        [],
+        description="Institutions whose scores `rank` expects; one that sent none is an error (exit 4). "
+        "Where ranking is per institution, those of --metadata are expected too.",
     )
     spread: Literal["variance", "std", "gini"] = Field(
         "variance", description="Spread over cases that mean_and_spread ranks, smallest best."
