@@ -141,8 +141,13 @@ def evaluate(
         Path,
         typer.Option("-p", "--predictions", metavar="DIR|CSV", help="The team's files, or its one CSV file."),
     ],
-    references: References,
     output: Output,
+    references: Annotated[
+        Path | None,
+        typer.Option(
+            "-r", "--references", metavar="DIR", help="Folder of reference files; not for a team's log alone."
+        ),
+    ] = None,
     team: Annotated[str, typer.Option(help="Name of the team; default: the folder's name.")] = "",
     institution: Institution = "",
     jobs: Jobs = 0,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bratseval import __version__
-from bratseval.cases import find_references, find_teams, match_files, pair_cases, team_case
+from bratseval.cases import Found, find_references, find_teams, match_files, pair_cases, team_case
 from bratseval.challenge import Rulebook
 from bratseval.doubt import Doubt, examine
 from bratseval.errors import Problem, UsageError
@@ -93,12 +93,15 @@ def evaluate(
     rulebook: Rulebook,
     predictions: Path,
     team: str,
-    references: Path,
+    references: Path | None,
     output: Path,
     options: Options,
     progress: Progress,
 ) -> Ended:
-    """Score one team; no ranking."""
+    """Score one team; no ranking. Without references only what a whole team is scored for."""
+    if references is None and not rulebook.challenge.team_metrics:
+        message = f"{rulebook.challenge.name} cannot be scored without references"
+        raise UsageError(Problem("error", "SUB010", message, "give --references"))
     if not (predictions.is_dir() or (predictions.is_file() and predictions.suffix.lower() == ".csv")):
         what = "is no folder and no CSV file" if predictions.exists() else "does not exist"
         message = f"the prediction folder {predictions} {what}"
@@ -110,7 +113,7 @@ def _evaluate(
     rulebook: Rulebook,
     command: str,
     teams: Mapping[str, Path],
-    references: Path,
+    references: Path | None,
     output: Path,
     options: Options,
     progress: Progress,
@@ -140,11 +143,11 @@ def _evaluate(
 
 
 def plan(
-    rulebook: Rulebook, teams: Mapping[str, Path], references: Path, options: Options
+    rulebook: Rulebook, teams: Mapping[str, Path], references: Path | None, options: Options
 ) -> tuple[list[Case], list[Problem], Metadata]:
     """Every expected case of every team, what is wrong with the file names, and the table of the cases."""
     challenge = rulebook.challenge
-    found = find_references(challenge, references)
+    found = Found({}, {}, {}, (), {}) if references is None else find_references(challenge, references)
     problems = list(found.problems)
     metadata = metadata_of(rulebook, options)
     cohorts = metadata.cohorts

@@ -201,14 +201,20 @@ def test_a_broken_log_costs_the_convergence_score_alone(tmp_path: Path) -> None:
 
 
 def test_a_log_alone_can_be_evaluated(tmp_path: Path) -> None:
-    site(tmp_path, ["FeTS2022_01"], {"exact": 0})
     log = write(tmp_path / "rounds.csv", LOG.format(score=0.6))
-    bratseval(
-        *("evaluate", "fets2022-task1", "-p", log, "-r", tmp_path / "references", "-o", tmp_path / "out"),
-        *("--team", "solo"),
-    )
-    rows = [row for row in table(tmp_path / "out" / "scores.csv") if row["metric"] == "convergence_score"]
-    assert [(row["team"], float(row["value"])) for row in rows] == [("solo", pytest.approx(0.5))]
+    done = bratseval("evaluate", "fets2022-task1", "-p", log, "-o", tmp_path / "out", "--team", "solo")
+    assert done.returncode == 0, done.stderr
+    rows = table(tmp_path / "out" / "scores.csv")
+    assert [(row["team"], row["case"], float(row["value"])) for row in rows] == [
+        ("solo", "", pytest.approx(0.5))
+    ]
+
+
+def test_segmentations_need_references(tmp_path: Path) -> None:
+    log = write(tmp_path / "rounds.csv", LOG.format(score=0.6))
+    done = bratseval("evaluate", "fets2022-task2", "-p", log, "-o", tmp_path / "out")
+    assert done.returncode == 2
+    assert "fets2022-task2 cannot be scored without references" in done.stderr
 
 
 # Sites
