@@ -236,7 +236,7 @@ class Registration(Model):
     )
     volume: dict[str, tuple[Value, Value]] = Field(
         {}, description="Smallest and largest coordinate inside the image, by column; a predicted landmark "
-        "outside refuses the file. Half a voxel (0.5) is granted.",
+        "outside refuses the file. Where the reference image is given, its own extent counts.",
     )  # fmt: skip
     diagonal_mm: Positive | None = Field(
         None, description="Diagonal of the image for relative errors; by default the reference image's, "

@@ -10,6 +10,7 @@ import csv
 import io
 import math
 import os
+import re
 import stat
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def read_numbers(
             text = f":{line}: {len(cells)} cells, the header has {len(header)}"
             faults.append((text, "separate cells by commas and write decimals with a dot"))
             continue
-        own = cells[place[id_column]].strip() if id_column else ""
+        own = _id(cells[place[id_column]]) if id_column else ""
         if id_column and (not own or own in first_line):
             why = f"repeats line {first_line[own]}" if own else "is empty"
             faults.append((f":{line}: {id_column} {own!r} {why}", "write one row for each"))
@@ -121,6 +122,12 @@ def _check_header(path: Path, header: Sequence[str], wanted: Sequence[str], stri
         faults.append((": a column name occurs twice", hint))
     if faults:
         raise refusal(path, faults)
+
+
+def _id(text: str) -> str:
+    """The id without spaces; a whole number without the zeros that some programs add (01, 1.0)."""
+    whole = re.fullmatch(r"0*(\d+)(?:\.0*)?", text.strip())
+    return whole[1] if whole else text.strip()
 
 
 def _number(text: str) -> float | None:

@@ -88,9 +88,13 @@ ALLOWED = {
         *("challenge", "errors", "images", "metrics.registry", "model", "nifti", "policy", "regions"),
         "resample",
     },
+    "tasks.deformation": {
+        *("challenge", "errors", "fields", "inputs", "metrics.jacobian", "model", "nifti"),
+        *("tasks.measuring", "tasks.placing", "volumes"),
+    },
     "tasks.registration": {
-        *("challenge", "errors", "fields", "inputs", "metrics.jacobian", "metrics.landmarks", "model"),
-        *("nifti", "number_tables", "policy", "tasks.measuring", "tasks.placing", "volumes"),
+        *("challenge", "errors", "fields", "inputs", "metrics.landmarks", "model", "nifti"),
+        *("number_tables", "policy", "tasks.deformation", "tasks.measuring"),
     },
     "tasks.uncertainty": {
         *("challenge", "errors", "images", "inputs", "metrics.filtering", "model", "nifti"),

@@ -1,9 +1,7 @@
 """Registration: landmarks carried into the reference's space, and the smoothness of the map.
 
 The reference landmarks lie in the reference (baseline) image, the moving ones in the image that is
-registered to it (follow-up). Of the parts that a team may submit, `jacobian` is the image of determinants,
-`field` the displacement that takes a reference point to its moving point (so it warps the moving image),
-`inverse_field` the one that takes a moving point to its reference point.
+registered to it (follow-up).
 """
 
 from __future__ import annotations
@@ -16,20 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from bratseval.challenge import Challenge, Registration
-from bratseval.errors import InputError, Problem, Severity
-from bratseval.fields import displacement_at, in_world, jacobian_determinant, to_world
+from bratseval.errors import InputError, Problem
+from bratseval.fields import in_world
 from bratseval.inputs import find_part
-from bratseval.metrics.jacobian import Jacobian
 from bratseval.metrics.landmarks import Landmarks, hit_rate_curve
 from bratseval.model import Case, CaseResult, Cell, Reference, Score
 from bratseval.nifti import Grid, read_grid
 from bratseval.number_tables import read_numbers, refusal
 from bratseval.policy import expected_scores
+from bratseval.tasks.deformation import compare_with_fields, score_smoothness
 from bratseval.tasks.measuring import measure, metrics_reading, penalized
-from bratseval.tasks.placing import on_grid
-from bratseval.volumes import Volume, read_field, read_volume
-
-HALF_VOXEL = 0.5  # granted around the volume, mm
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +40,7 @@ class Truth:
 
 def read_reference(case: Case, challenge: Challenge) -> Reference:
     """Read the landmarks of both images, of the raters, and the grid. Raises InputError."""
-    rules = _rules(challenge)
+    rules = challenge.registration or Registration()
     points = _read_points(case.reference, rules)
     ids = tuple(points)
     moving = find_part(case.reference_parts, "moving")
@@ -78,21 +72,20 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     columns = metrics_reading(challenge, "landmarks")
     predicted: np.ndarray | None = None
     try:
-        landmarks = _predicted_landmarks(case, truth, challenge, problems)
-        predicted = landmarks.predicted
+        names, landmarks = _predicted_landmarks(case, truth, challenge, problems)
+        if len(names) == len(truth.ids):
+            predicted = landmarks.predicted
         scores += measure(challenge, "", columns, landmarks)
-        details = _details(landmarks, truth, challenge)
+        details = _details(names, landmarks, challenge)
     except InputError as error:
         problems += error.problems
         scores += penalized(challenge, "", columns, error)
-    scores += _smoothness(case, truth, challenge, predicted, problems)
+    scores += score_smoothness(case, challenge, truth.grid, problems)
+    if predicted is not None:
+        problems += compare_with_fields(case, challenge, truth.grid, truth.moving, predicted)
     order = {pair: index for index, pair in enumerate(expected_scores(challenge, case))}
     scores.sort(key=lambda one: order[one.region, one.metric])
     return CaseResult(case, tuple(scores), tuple(problems), details=details)
-
-
-def _rules(challenge: Challenge) -> Registration:
-    return challenge.registration or Registration()
 
 
 def _read_points(path: Path, rules: Registration, *, strict: bool = False) -> dict[str, list[float]]:
@@ -115,10 +108,10 @@ def _paired(path: Path, ids: Sequence[str], rules: Registration) -> np.ndarray:
 
 def _predicted_landmarks(
     case: Case, truth: Truth, challenge: Challenge, problems: list[Problem]
-) -> Landmarks:
-    """The submitted points beside the reference's. Raises InputError for a file that is no such table."""
+) -> tuple[list[str], Landmarks]:
+    """The submitted points beside the reference's, and their ids. Raises InputError for a bad table."""
     assert case.prediction is not None
-    rules = _rules(challenge)
+    rules = challenge.registration or Registration()
     points = _read_points(case.prediction, rules, strict=True)
     lost = [name for name in truth.ids if name not in points]
     faults = []
@@ -145,26 +138,24 @@ def _predicted_landmarks(
         truth.reference[kept], predicted, truth.moving[kept], truth.raters[:, kept], _diagonal(truth, rules)
     )
     problems += _suspicions(found, case.prediction, rules)
-    return found
+    return [truth.ids[index] for index in kept], found
 
 
 def _outside(points: dict[str, list[float]], truth: Truth, rules: Registration) -> list[tuple[str, str]]:
     """Landmarks that do not lie in the image."""
     limits = [rules.volume.get(axis, (-np.inf, np.inf)) for axis in rules.coordinates]
     if truth.grid is not None and len(rules.coordinates) == 3:
-        corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(truth.grid.shape) - 1)
+        corners = np.array(list(np.ndindex(2, 2, 2))) * np.array(truth.grid.shape) - 0.5
         world = np.column_stack([corners, np.ones(8)]) @ in_world(truth.grid.affine, rules.world).T
         limits = list(zip(world.min(axis=0)[:3].tolist(), world.max(axis=0)[:3].tolist(), strict=True))
     faults = []
     for name, point in points.items():
         for axis, value, (low, high) in zip(rules.coordinates, point, limits, strict=True):
-            if not low - HALF_VOXEL <= value <= high + HALF_VOXEL:
+            if not low <= value <= high:
                 text = (
-                    f": landmark {name} lies outside the image: {axis} is {value:g}, {low:g} to {high:g} mm"
+                    f": landmark {name} lies outside the image: {axis} is {value:g}, not {low:g} to {high:g}"
                 )
-                hint = (
-                    "check the order of the columns, and that the coordinates are those of the landmark files"
-                )
+                hint = "check the order of the columns; coordinates are in mm, as in the landmark files"
                 faults.append((text, hint))
     return faults
 
@@ -176,7 +167,7 @@ def _diagonal(truth: Truth, rules: Registration) -> float:
     if truth.grid is not None:
         return float(np.linalg.norm(np.array(truth.grid.shape) * truth.grid.spacing_mm))
     if set(rules.coordinates) <= set(rules.volume):
-        extents = [rules.volume[axis][1] - rules.volume[axis][0] + 1 for axis in rules.coordinates]
+        extents = [rules.volume[axis][1] - rules.volume[axis][0] for axis in rules.coordinates]
         return float(np.linalg.norm(extents))
     return float("nan")
 
@@ -196,11 +187,10 @@ def _suspicions(landmarks: Landmarks, path: Path, rules: Registration) -> list[P
 
 
 def _details(
-    landmarks: Landmarks, truth: Truth, challenge: Challenge
+    names: Sequence[str], landmarks: Landmarks, challenge: Challenge
 ) -> dict[str, tuple[tuple[Cell, ...], ...]]:
     """Rows of landmarks.csv, and the hit-rate curve where the challenge has one."""
     initial, errors = landmarks.initial_errors, landmarks.errors
-    names = truth.ids if len(errors) == len(truth.ids) else [""] * len(errors)
     rows = tuple(
         (name, float(before), float(after), int(after < before))
         for name, before, after in zip(names, initial, errors, strict=True)
@@ -215,123 +205,3 @@ def _details(
         curve = zip(*hit_rate_curve(errors, largest, step), strict=True)
         details["curves.csv"] = tuple(("", "hit_rate", float(at), float(share)) for at, share in curve)
     return details
-
-
-def _smoothness(
-    case: Case, truth: Truth, challenge: Challenge, predicted: np.ndarray | None, problems: list[Problem]
-) -> list[Score]:
-    """Scores of the determinants: of their image, or of the field where only that is submitted."""
-    columns = metrics_reading(challenge, "jacobian")
-    field: Volume | None = None
-    determinants: np.ndarray | None = None
-    fault: InputError | None = None
-    try:
-        field = _field(case, "field", truth, challenge, problems)
-        determinants = None if field is None else _determinants(field, challenge)
-    except InputError as error:
-        fault = error
-        problems += error.problems
-    try:
-        if part := find_part(case.prediction_parts, "jacobian"):
-            volume = read_volume(part.path, onto=truth.grid)
-            problems += [*volume.notes, *_placed(volume, part.path, truth, challenge)]
-            submitted = volume.values.astype(np.float64)
-            problems += _odd_determinants(submitted, determinants, part.path)
-            determinants, fault = submitted, None
-    except InputError as error:
-        determinants, fault = None, error
-        problems += error.problems
-    _compare_with_fields(case, truth, challenge, field, predicted, problems)
-    if determinants is not None:
-        return measure(challenge, "", columns, Jacobian(determinants))
-    if fault is None:
-        message = (
-            "neither an image of Jacobian determinants nor a displacement field was submitted; penalized"
-        )
-        fault = InputError(Problem("warning", "SUB007", message, "submit one of them for every case"))
-        problems += fault.problems if columns else ()
-    return penalized(challenge, "", columns, fault, truth.grid.shape if truth.grid else None)
-
-
-def _field(
-    case: Case, role: str, truth: Truth, challenge: Challenge, problems: list[Problem]
-) -> Volume | None:
-    """A submitted field in mm along the landmarks' axes, None where there is none. Raises InputError."""
-    part = find_part(case.prediction_parts, role)
-    if part is None:
-        return None
-    rules = _rules(challenge)
-    volume, by_intent = read_field(part.path)
-    problems += [*volume.notes, *_placed(volume, part.path, truth, challenge)]
-    components = by_intent if rules.components == "by_intent" else rules.components
-    vectors = to_world(
-        volume.values, volume.grid.affine, components=components, unit=rules.unit, world=rules.world
-    )
-    return replace(volume, values=vectors)
-
-
-def _placed(volume: Volume, path: Path, truth: Truth, challenge: Challenge) -> list[Problem]:
-    """Nothing where no reference image is known, else what `on_grid` says."""
-    return [] if truth.grid is None else on_grid(volume.grid, truth.grid, path, challenge.geometry)
-
-
-def _determinants(field: Volume, challenge: Challenge) -> np.ndarray:
-    return jacobian_determinant(field.values, in_world(field.grid.affine, _rules(challenge).world))
-
-
-def _odd_determinants(submitted: np.ndarray, computed: np.ndarray | None, path: Path) -> list[Problem]:
-    """What makes an image look like something other than the determinants of the submitted field."""
-    least, mean = float(submitted.min()), float(submitted.mean())
-    severity: Severity = "warning"
-    code, hint = "NII015", "submit det(I + du/dx) itself"
-    if computed is not None and computed.shape != submitted.shape:
-        message = f"the shape is {submitted.shape}, the field's {computed.shape}"
-        severity, code, hint = "error", "GEO001", "submit both on one grid"
-    elif submitted.size > 1 and least == submitted.max() != 1:
-        message = f"every determinant is {least:g}"
-    elif least < 0 and abs(mean) < 0.1:
-        message = f"the determinants have mean {mean:.2g}, as logarithms would; 1 means no change"
-    elif computed is not None and (share := float((np.abs(computed - submitted) > 0.05).mean())) > 0.01:
-        message = f"{share:.0%} of the determinants are not those of the submitted field"
-        code = "GEO006"
-    else:
-        return []
-    return [Problem(severity, code, f"{path}: {message}", hint, file=str(path))]
-
-
-def _compare_with_fields(
-    case: Case,
-    truth: Truth,
-    challenge: Challenge,
-    field: Volume | None,
-    predicted: np.ndarray | None,
-    problems: list[Problem],
-) -> None:
-    """Warn where the submitted points are not where the submitted fields take the landmarks."""
-    inverse: Volume | None = None
-    try:
-        inverse = _field(case, "inverse_field", truth, challenge, problems)
-    except InputError as error:
-        problems += error.problems
-    if predicted is None or predicted.shape != truth.moving.shape or predicted.shape[1] != 3:
-        return
-    rules = _rules(challenge)
-    for name, one, start, end in (
-        ("field", field, predicted, truth.moving),
-        ("inverse_field", inverse, truth.moving, predicted),
-    ):
-        if one is None:
-            continue
-        moved = displacement_at(one.values, in_world(one.grid.affine, rules.world), start)
-        off = np.linalg.norm(start + moved - end, axis=1)
-        inside = ~np.isnan(off)
-        if not inside.any():
-            message = f"no landmark lies in the {name}, so it was not compared with the points"
-            problems.append(Problem("note", "GEO007", message, "keep the header of the reference image"))
-        elif np.median(off[inside]) > rules.agreement_mm:
-            message = (
-                f"the {name} takes the landmarks {np.median(off[inside]):.3g} mm (median) from the submitted "
-                f"points, expected at most {rules.agreement_mm:g}"
-            )
-            hint = "check direction, axes and unit of the field: mm along the axes that the challenge states"
-            problems.append(Problem("warning", "GEO006", message, hint))

@@ -1,0 +1,138 @@
+"""What a team submits of its map beside the landmarks: Jacobian determinants and displacement fields.
+
+Of the parts of a case, `jacobian` is the image of determinants, `field` the displacement that takes a
+reference point to its moving point (so it warps the moving image onto the reference), and `inverse_field`
+the one that takes a moving point to its reference point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bratseval.challenge import Challenge, Registration
+from bratseval.errors import InputError, Problem, Severity
+from bratseval.fields import displacement_at, in_world, jacobian_determinant, to_world
+from bratseval.inputs import find_part
+from bratseval.metrics.jacobian import Jacobian
+from bratseval.model import Case, Score
+from bratseval.nifti import Grid
+from bratseval.tasks.measuring import measure, metrics_reading, penalized
+from bratseval.tasks.placing import on_grid
+from bratseval.volumes import Volume, read_field, read_volume
+
+
+def score_smoothness(
+    case: Case, challenge: Challenge, grid: Grid | None, problems: list[Problem]
+) -> list[Score]:
+    """Scores of the determinants: of their image, or of the field where only that is submitted.
+
+    grid : that of the reference image, where it is known. A broken image takes the penalty although a
+    field is there: breaking a file never helps.
+    """
+    columns = metrics_reading(challenge, "jacobian")
+    if not columns:
+        return []
+    computed: np.ndarray | None = None
+    fault: InputError | None = None
+    try:
+        if (field := _read_field(case, "field", challenge, grid, problems)) is not None:
+            affine = in_world(field.grid.affine, (challenge.registration or Registration()).world)
+            computed = jacobian_determinant(field.values, affine)
+    except InputError as error:
+        fault = error
+        problems += error.problems
+    determinants = computed
+    try:
+        if part := find_part(case.prediction_parts, "jacobian"):
+            volume = read_volume(part.path, onto=grid)
+            determinants, fault = volume.values.astype(np.float64), None
+            problems += [*volume.notes, *_placed(volume, part.path, challenge, grid)]
+            problems += _odd_determinants(determinants, computed, part.path)
+    except InputError as error:
+        determinants, fault = None, error
+        problems += error.problems
+    if determinants is not None:
+        return measure(challenge, "", columns, Jacobian(determinants))
+    if fault is None:
+        message = "neither Jacobian determinants nor a displacement field were submitted; penalized"
+        fault = InputError(Problem("warning", "SUB007", message, "submit one of them for every case"))
+        problems += fault.problems
+    return penalized(challenge, "", columns, fault, grid.shape if grid else None)
+
+
+def compare_with_fields(
+    case: Case, challenge: Challenge, grid: Grid | None, moving: np.ndarray, predicted: np.ndarray
+) -> list[Problem]:
+    """Warnings where the submitted points are not where the submitted fields take the landmarks.
+
+    moving, predicted : (n, d), mm: the landmarks of the moving image and their submitted places.
+    """
+    rules = challenge.registration or Registration()
+    problems: list[Problem] = []
+    for role, start, end in (("field", predicted, moving), ("inverse_field", moving, predicted)):
+        try:
+            field = _read_field(case, role, challenge, grid, [])
+        except InputError as error:
+            problems += error.problems
+            continue
+        if field is None or start.shape[1] != 3:
+            continue
+        moved = displacement_at(field.values, in_world(field.grid.affine, rules.world), start)
+        off = np.linalg.norm(start + moved - end, axis=1)
+        inside = ~np.isnan(off)
+        if not inside.any():
+            message = f"no landmark lies in the {role}, so it was not compared with the points"
+            problems.append(Problem("note", "GEO007", message, "keep the header of the reference image"))
+        elif np.median(off[inside]) > rules.agreement_mm:
+            message = (
+                f"the {role} takes the landmarks {np.median(off[inside]):.3g} mm (median) from the submitted "
+                f"points, expected at most {rules.agreement_mm:g}"
+            )
+            hint = "check direction, axes and unit of the field: mm along the axes that the challenge states"
+            problems.append(Problem("warning", "GEO006", message, hint))
+    return problems
+
+
+def _read_field(
+    case: Case, role: str, challenge: Challenge, grid: Grid | None, problems: list[Problem]
+) -> Volume | None:
+    """A submitted field in mm along the landmarks' axes, None where there is none. Raises InputError."""
+    part = find_part(case.prediction_parts, role)
+    if part is None:
+        return None
+    rules = challenge.registration or Registration()
+    volume, by_intent = read_field(part.path)
+    problems += [*volume.notes, *_placed(volume, part.path, challenge, grid)]
+    components = by_intent if rules.components == "by_intent" else rules.components
+    vectors = to_world(
+        volume.values, volume.grid.affine, components=components, unit=rules.unit, world=rules.world
+    )
+    return replace(volume, values=vectors)
+
+
+def _placed(volume: Volume, path: Path, challenge: Challenge, grid: Grid | None) -> list[Problem]:
+    """Nothing where no reference image is known, else what `on_grid` says."""
+    return [] if grid is None else on_grid(volume.grid, grid, path, challenge.geometry)
+
+
+def _odd_determinants(submitted: np.ndarray, computed: np.ndarray | None, path: Path) -> list[Problem]:
+    """What makes an image look like something other than the determinants of the submitted field."""
+    least, mean = float(submitted.min()), float(submitted.mean())
+    severity: Severity = "warning"
+    code, hint = "NII015", "submit det(I + du/dx) itself"
+    if computed is not None and computed.shape != submitted.shape:
+        message = f"the shape is {submitted.shape}, the field's {computed.shape}"
+        severity, code, hint = "error", "GEO001", "submit both on one grid"
+    elif submitted.size > 1 and least == submitted.max() != 1:
+        message = f"every determinant is {least:g}"
+    elif least < 0 and abs(mean) < 0.1:
+        message = f"the determinants have mean {mean:.2g}, as logarithms would; 1 means no change"
+    elif computed is not None and (share := float((np.abs(computed - submitted) > 0.05).mean())) > 0.01:
+        message = f"{share:.0%} of the determinants are not those of the submitted field"
+        code = "GEO006"
+    else:
+        return []
+    return [Problem(severity, code, f"{path}: {message}", hint, file=str(path))]
