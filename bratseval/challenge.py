@@ -420,6 +420,11 @@ class Challenge(Model):
         return [name for name, region in self.regions.items() if region.scored] or [""]
 
     @property
+    def registration_rules(self) -> Registration:
+        """How landmarks and fields are read; the defaults where the challenge states nothing."""
+        return self.registration or Registration()
+
+    @property
     def regions_by_file(self) -> bool:
         """Whether the names of files say which regions a case has (QUBIQ), so that not all need occur."""
         return any("region" in _compiled(pattern).groupindex for pattern in self.files.reference)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bratseval.errors import InputError, Problem
-from bratseval.model import InputFile, Part
+from bratseval.model import Case, InputFile, Part
 
 
 def digest(role: str, path: Path) -> InputFile:
@@ -26,13 +26,21 @@ def digest(role: str, path: Path) -> InputFile:
         raise InputError(Problem("error", "NII001", message, "check the file", file=str(path))) from None
 
 
-def digests(role: str, path: Path, parts: Iterable[Part]) -> tuple[InputFile, ...]:
-    """Digests of a file and of its usable parts. Raises InputError for the file itself."""
-    found = {path: digest(role, path)}
-    for part in parts:
-        if not part.refused and part.path not in found:
-            with contextlib.suppress(InputError):  # whoever reads the part says so
-                found[part.path] = digest(role, part.path)
+def submitted(case: Case) -> Path:
+    """The prediction of a case. Raises InputError where it is missing (SUB004) or refused."""
+    if case.refused:
+        raise InputError(case.refused)
+    if case.prediction is None:
+        raise InputError(Problem("warning", "SUB004", "no prediction was submitted"))
+    return case.prediction
+
+
+def digests(role: str, path: Path | None, parts: Iterable[Part]) -> tuple[InputFile, ...]:
+    """Digests of a file and its parts, as far as they can be read; who reads them says what is wrong."""
+    found: dict[Path, InputFile] = {}
+    for one in [*([path] if path else []), *(part.path for part in parts if not part.refused)]:
+        with contextlib.suppress(InputError):
+            found[one] = found.get(one) or digest(role, one)
     return tuple(found.values())
 
 

@@ -104,14 +104,14 @@ def read_header(source: Source, limits: Limits, *, vectors: bool = False) -> Hea
     shape, components = _shape(source, dim, limits, vectors)
     if kind not in _KINDS:
         message = f"the data type {kind} is not a plain number type"
-        raise source.refusal("NII004", message, "save labels as uint8")
+        raise source.refusal("NII004", message, "save plain numbers, such as uint8 or float32")
     dtype = np.dtype(order + _KINDS[kind])
     if not size <= start <= 1 << 24 or start != int(start):
         raise source.refusal("NII003", f"vox_offset is {start}, expected {size + 4}", "write the file again")
     claimed = dtype.itemsize * components * shape[0] * shape[1] * shape[2]
     if claimed > limits.max_bytes:
         message = f"the header claims {claimed} bytes, at most {limits.max_bytes} are read"
-        raise source.refusal("NII003", message, "save labels as uint8")
+        raise source.refusal("NII003", message, "save plain numbers, such as uint8 or float32")
     source.expect(int(start) + claimed)
     slope, intercept = _scaling(source, slope, intercept)
     grid = _grid(source, shape, pixdim, codes, quaternion, rows)
@@ -232,7 +232,7 @@ def geometry_problems(reference: Grid, prediction: Grid, tolerance: float = 0.05
         spacings = [_text(grid.spacing_mm) for grid in (prediction, reference)]
         message = f"the spacing is {spacings[0]} mm, the reference has {spacings[1]} mm"
         return [problem("GEO003", message, "save with the header of the input image")]
-    keep = "save with the affine of the input image; Nifti1Image(labels, None) drops it"
+    keep = "save with the affine of the input image; Nifti1Image(data, None) drops it"
     if not prediction.has_affine and reference.has_affine:
         message = "the file has neither sform nor qform, so its place is unknown"
         return [problem("GEO004", message, keep)]

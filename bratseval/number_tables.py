@@ -20,16 +20,20 @@ from bratseval.errors import InputError, Problem
 
 MAX_BYTES = 20_000_000
 MAX_FAULTS = 20
+MOST = 1e12  # beyond it nothing that is submitted is a measure of anything, and squares are no numbers
 
 
 @dataclass(frozen=True, slots=True)
 class NumberTable:
-    """Rows of a table: line of the file, id (empty without an id column), numbers by column."""
+    """Rows of a table: line of the file, id (empty without an id column), numbers by column (nan where the
+    cell is none), and what is wrong with them, for the reader to add to: pairs of sentence and remedy."""
 
     path: Path
     lines: tuple[int, ...]
     ids: tuple[str, ...]
     numbers: tuple[dict[str, float], ...]
+    faults: tuple[tuple[str, str], ...]
+    ids_are_sure: bool  # false where a row is no row, or an id is empty or repeated
 
 
 def refusal(path: Path, faults: Sequence[tuple[str, str]], code: str = "CSV011") -> InputError:
@@ -48,7 +52,7 @@ def read_numbers(
 ) -> NumberTable:
     """Read the given columns as finite numbers and the id column as text.
 
-    strict: refuse further columns. Raises InputError (CSV011) with every fault.
+    strict: refuse further columns. Raises InputError (CSV011) where the file is no such table at all.
     """
     rows = _rows(path)
     if not rows:
@@ -58,31 +62,34 @@ def read_numbers(
     _check_header(path, header, wanted, strict)
     place = {name: header.index(name) for name in wanted}
     faults: list[tuple[str, str]] = []
+    lines: list[int] = []
     ids: list[str] = []
     numbers: list[dict[str, float]] = []
     first_line: dict[str, int] = {}
+    sure = True
     for line, cells in rows[1:]:
         if len(cells) != len(header):
             text = f":{line}: {len(cells)} cells, the header has {len(header)}"
             faults.append((text, "separate cells by commas and write decimals with a dot"))
+            sure = False
             continue
         own = _id(cells[place[id_column]]) if id_column else ""
         if id_column and (not own or own in first_line):
             why = f"repeats line {first_line[own]}" if own else "is empty"
             faults.append((f":{line}: {id_column} {own!r} {why}", "write one row for each"))
+            sure = False
         first_line.setdefault(own, line)
+        lines.append(line)
         ids.append(own)
-        numbers.append({})
+        numbers.append(dict.fromkeys(columns, math.nan))
         for name in columns:
             value = _number(cells[place[name]])
             if value is None:
-                text = f":{line}: {name} is {cells[place[name]]!r}, expected a finite number"
+                text = f":{line}: {name} is {cells[place[name]]!r}, expected a number"
                 faults.append((text, "write numbers with a dot as decimal mark"))
             else:
                 numbers[-1][name] = value
-    if faults:
-        raise refusal(path, faults)
-    return NumberTable(path, tuple(line for line, _ in rows[1:]), tuple(ids), tuple(numbers))
+    return NumberTable(path, tuple(lines), tuple(ids), tuple(numbers), tuple(faults), sure)
 
 
 def header_of(path: Path) -> list[str]:
@@ -132,7 +139,8 @@ def _id(text: str) -> str:
 
 def _number(text: str) -> float | None:
     try:
-        value = float(text) if "_" not in text else math.nan  # Python reads 1_000, no other program does
+        # Python reads 1_000 and digits of any script, no other program does.
+        value = float(text) if text.isascii() and "_" not in text else math.nan
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if abs(value) <= MOST else None

@@ -244,9 +244,9 @@ def _lost(rulebook: Rulebook, case: Case, status: str, detail: str) -> CaseResul
         case.case,
         str(case.prediction or ""),
     )
-    status = "timeout" if status == "timeout" else "crashed"
+    why = ("timeout" if status == "timeout" else "crashed", problem.message)
     challenge = rulebook.rules_of(case.cohort)
-    scores = unscored(challenge, expected_scores(challenge, case), status, problem.message)
+    scores = unscored(challenge, expected_scores(challenge, case), why)
     return CaseResult(case, scores, problems=(problem,))
 
 

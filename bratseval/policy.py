@@ -6,7 +6,10 @@ import math
 from collections.abc import Iterable
 
 from bratseval.challenge import Challenge, MetricSpec, Penalty
+from bratseval.errors import InputError
 from bratseval.model import Case, Score
+
+MISSING = ("SUB004", "SUB007")  # codes of a prediction, or of a part of one, that was not submitted
 
 
 def resolve_penalty(
@@ -50,14 +53,18 @@ def expected_scores(challenge: Challenge, case: Case) -> list[tuple[str, str]]:
 def unscored(
     challenge: Challenge,
     expected: Iterable[tuple[str, str]],
-    status: str,
-    reason: str,
+    why: InputError | tuple[str, str],
     grid_shape: tuple[int, int, int] | None = None,
 ) -> tuple[Score, ...]:
     """Scores of expected (region, metric) pairs without a usable prediction: the penalty of each.
 
-    status is missing, invalid, crashed or timeout.
+    why: the error of a file that is missing or broken, or status (crashed, timeout) and reason.
     """
+    if isinstance(why, InputError):
+        status = "missing" if why.problems[0].code in MISSING else "invalid"
+        reason = why.problems[0].message
+    else:
+        status, reason = why
     return tuple(
         by_rule(region, metric, missing_value(challenge.metrics[metric], grid_shape), status, reason)
         for region, metric in expected

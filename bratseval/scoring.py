@@ -14,7 +14,7 @@ from typing import NamedTuple
 from bratseval.challenge import Challenge, Rulebook
 from bratseval.errors import InputError
 from bratseval.inputs import digests
-from bratseval.model import Case, CaseResult, InputFile, Reference, Score
+from bratseval.model import Case, CaseResult, Reference, Score
 from bratseval.policy import by_rule, expected_scores, unscored
 from bratseval.tasks import federation, multi_rater, registration, segmentation, uncertainty
 
@@ -75,19 +75,14 @@ def _scored(
     score: Callable[[Reference, Case, Challenge], CaseResult],
 ) -> CaseResult:
     """The task's result, or the penalty where the prediction is missing or refused as a whole."""
-    expected = expected_scores(challenge, case)
-    if case.refused or case.prediction is None:
-        status = "invalid" if case.refused else "missing"
-        reason = case.refused[0].message if case.refused else "no prediction was submitted"
-        return CaseResult(case, unscored(challenge, expected, status, reason, reference.grid_shape))
-    inputs: tuple[InputFile, ...] = ()
+    path = None if case.refused else case.prediction
+    inputs = digests("prediction", path, case.prediction_parts)
     try:
-        inputs = digests("prediction", case.prediction, case.prediction_parts)
         return replace(score(reference, case, challenge), inputs=inputs)
     except InputError as error:
-        reason = error.problems[0].message
-        scores = unscored(challenge, expected, "invalid", reason, reference.grid_shape)
-        return CaseResult(case, scores, error.problems, inputs)
+        scores = unscored(challenge, expected_scores(challenge, case), error, reference.grid_shape)
+        listed = case.prediction is None or case.refused  # by the plan, which saw the names of all files
+        return CaseResult(case, scores, () if listed else error.problems, inputs)
 
 
 @lru_cache(maxsize=2)

@@ -119,15 +119,15 @@ class Screen:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(
-            box=None, pad_edge=False, header_style="bold", title=title or None, title_justify="left"
-        )
+        table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
             justify: Literal["left", "right"] = "left" if column == "team" else "right"
             table.add_column(Text(printable(column).replace("_", " ")), justify=justify, overflow="fold")
         for row in rows:
             table.add_row(*(Text(_short(value)) for value in row))
         self.console.print()
+        if title:  # a table's own title would be wrapped to its width
+            self.console.print(Text(title, style="italic"))
         self.console.print(table, soft_wrap=False)
 
     def problems(self, problems: Sequence[Problem]) -> None:

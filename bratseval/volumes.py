@@ -16,6 +16,7 @@ import numpy as np
 from bratseval.errors import Problem
 from bratseval.nifti import PIECE, Grid, Header, Limits, Source, geometry_problems, read_header
 
+MOST_MM = 1e6  # a displacement of a kilometer is none, and its determinants would overflow
 LIMITS = Limits(max_voxels=2**29, max_bytes=2**31)  # the whole volume is held, not a box of it
 
 
@@ -67,7 +68,8 @@ def read_field(path: Path) -> tuple[Volume, Literal["lps", "ras"]]:
 
     ITK's vector images (5-D, or intent 1007) hold LPS components; a plain 4-D image is taken for RAS.
 
-    Raises InputError: NII006 where there are not three components in every voxel, NII013 for nan.
+    Raises InputError: NII006 where there are not three components in every voxel, NII013 for nan,
+    NII014 for a vector beyond a kilometer.
     """
     with Source(path) as source:
         header = read_header(source, LIMITS, vectors=True)
@@ -77,7 +79,7 @@ def read_field(path: Path) -> tuple[Volume, Literal["lps", "ras"]]:
         nx, ny, nz = header.grid.shape
         whole: np.ndarray | None = None
         for component, z in np.ndindex(3, nz):
-            plane = _numbers(source, header, nx * ny, -np.inf, np.inf)
+            plane = _numbers(source, header, nx * ny, -MOST_MM, MOST_MM)
             if whole is None:
                 whole = np.empty((3, nz, ny, nx), np.float64 if plane.dtype.kind != "f" else plane.dtype)
             whole[component, z] = plane.reshape(ny, nx)

@@ -1,35 +1,37 @@
-"""Write ``sample_data/``: synthetic references of two challenges and three teams' submissions.
+"""Write ``sample_data/``: synthetic references of every kind of challenge and three teams' submissions.
 
-Random numbers come from ``Generator.random`` alone, seeded by (cohort, case, team), and fields are
-rounded before they meet a threshold, so that every machine draws the same voxels.
+Here are the two large segmentation cohorts; ``sample_kinds`` has the others, ``sample_drawing`` the tools.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import io
 import sys
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
+from sample_drawing import (
+    TOUCHING,
+    Cohort,
+    Field,
+    Image,
+    Labels,
+    Mask,
+    Random,
+    encode,
+    is_same,
+    random_source,
+    redraw,
+    smooth_field,
+)
+from sample_kinds import federation, raters, registration, uncertainty
 from scipy import ndimage
 
-Labels = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
-Field = npt.NDArray[np.float64]
 Point = npt.NDArray[np.int_]
-Random = np.random.Generator
-Cohort = Iterator[tuple[str, Labels]]  # paths below sample_data/ and what they hold
 SHAPE = (240, 240, 155)
-AFFINE = np.array([[-1.0, 0, 0, 0], [0, -1, 0, 239], [0, 0, 1, 0], [0, 0, 0, 1]])
 NETC, SNFH, ET, RC = 1, 2, 3, 4
-TOUCHING = np.ones((3, 3, 3), dtype=bool)  # 26 neighbors
 
 
 class Lesion(NamedTuple):
@@ -44,21 +46,6 @@ class Lesion(NamedTuple):
     @property
     def radius(self) -> float:
         return float(np.cbrt(0.75 * self.size / np.pi))
-
-
-def random_source(*names: str) -> Random:
-    """A generator of its own for (cohort, case, team), so that additions leave the rest as it is."""
-    return np.random.default_rng(np.random.SeedSequence([zlib.crc32(name.encode()) for name in names]))
-
-
-def smooth_field(rng: Random, shape: tuple[int, ...], scale: int) -> Field:
-    """Noise of about unit deviation that varies over ``scale`` voxels (cubic B-splines on a random grid)."""
-    values = rng.random([size // scale + 4 for size in shape]) - 0.5
-    for size in shape:  # each turn contracts the first axis and appends its finer successor
-        gap = np.abs(np.arange(size)[:, None] / scale + 1 - np.arange(size // scale + 4))
-        near, far = 2 / 3 - gap**2 + gap**3 / 2, np.clip(2 - gap, 0, None) ** 3 / 6
-        values = np.tensordot(values, np.where(gap < 1, near, far), axes=(0, 1))
-    return np.round(10 * values, 3)
 
 
 # An ellipsoid cut off by the lower image border, without its lateral ventricles.
@@ -124,28 +111,6 @@ def draw_reference(rng: Random, lesions: list[Lesion]) -> Labels:
     return labels
 
 
-def redraw(labels: Labels, rng: Random, blur: float, bias: float, wobble: float, small: str) -> Labels:
-    """Each lesion by another hand: ``bias`` > 0 shrinks, ``wobble`` moves borders, ``small`` is < 20 mm3."""
-    drawn = np.zeros_like(labels)
-    pieces = ndimage.label(labels, TOUCHING)[0]
-    for number, extent in enumerate(ndimage.find_objects(pieces), start=1):
-        box = tuple(slice(max(s.start - 6, 0), s.stop + 6) for s in extent)
-        part = labels[box] * (pieces[box] == number)
-        size = np.count_nonzero(part)
-        if size < 20:
-            made = {"keep": part, "drop": part * 0, "grow": ndimage.grey_dilation(part, 3)}[small]
-        else:
-            made, best = np.zeros_like(part), np.full(part.shape, -np.inf)
-            for label in np.unique(part):
-                share = ndimage.gaussian_filter((part == label) * 1.0, blur * min(1, np.cbrt(size) / 8))
-                noise = wobble * smooth_field(rng, part.shape, 6)
-                score = np.round(share + noise + bias * (label == 0), 3)
-                wins = (score > best) & ((np.round(share, 3) > 0.05) | (label == 0))
-                made[wins], best[wins] = label, score[wins]
-        drawn[box] = np.where(made > 0, made, drawn[box])
-    return drawn
-
-
 def exaggerate(labels: Labels, rng: Random) -> Labels:
     """Over-segment, exchange NETC and ET in patches, add two or three blobs far from any lesion."""
     drawn = redraw(labels, rng, blur=1.5, bias=-0.7, wobble=0.15, small="grow")
@@ -165,7 +130,7 @@ def segmentation(kind: str, cases: list[list[Lesion]], shifted: int, missing: in
             role: random_source(cohort, case, role) for role in ("reference", "steady", "bold", "patchy")
         }
         labels = draw_reference(source["reference"], lesions)
-        yield f"{cohort}/references/{case}-seg.nii.gz", labels
+        yield f"{cohort}/references/{case}-seg.nii.gz", Image(labels)
         drawn = {
             "steady": redraw(labels, source["steady"], blur=1.2, bias=0.2, wobble=0.12, small="drop"),
             "bold": exaggerate(labels, source["bold"]),
@@ -177,7 +142,7 @@ def segmentation(kind: str, cases: list[list[Lesion]], shifted: int, missing: in
             drawn["patchy"] = np.zeros_like(labels)
         if number == missing:
             del drawn["patchy"]
-        yield from ((f"{cohort}/submissions/{team}/{case}.nii.gz", drawn[team]) for team in drawn)
+        yield from ((f"{cohort}/submissions/{team}/{case}.nii.gz", Image(drawn[team])) for team in drawn)
 
 
 def glioma() -> Cohort:
@@ -209,28 +174,7 @@ def metastases() -> Cohort:
     return segmentation("MET", cases, shifted=2, missing=4, empty=6)
 
 
-COHORTS = (glioma, metastases)
-
-
-def encode(labels: Labels) -> bytes:
-    image = nib.Nifti1Image(labels, AFFINE)
-    image.set_sform(AFFINE, 1)
-    image.set_qform(AFFINE, 1)
-    image.header.set_xyzt_units("mm", "sec")
-    for axis, value in (("b", 0), ("c", 0), ("d", 1)):  # a half turn, whose signs nibabel leaves to LAPACK
-        image.header[f"quatern_{axis}"] = value
-    packed = io.BytesIO()
-    with gzip.GzipFile("", "wb", 9, packed, mtime=0) as stream:
-        stream.write(image.to_bytes())
-    return packed.getvalue()
-
-
-def is_same(path: Path, labels: Labels) -> bool:
-    """Whether the file decodes to these labels; its bytes depend on the zlib version."""
-    image: Any = nib.load(path) if path.is_file() else None
-    return (
-        image is not None and np.array_equal(image.affine, AFFINE) and np.array_equal(image.dataobj, labels)
-    )
+COHORTS = (glioma, metastases, registration, uncertainty, raters, federation)
 
 
 def main() -> int:
@@ -239,11 +183,12 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a file differs")
     options = parser.parse_args()
     differing = 0
-    for path, labels in ((options.output / name, labels) for cohort in COHORTS for name, labels in cohort()):
+    for name, content in (file for cohort in COHORTS for file in cohort()):
+        path = options.output / name
         if not options.check:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(encode(labels))
-        elif not is_same(path, labels):
+            path.write_bytes(encode(content))
+        elif not is_same(path, content):
             differing += 1
             print(f"differs or is missing: {path}")
     return 1 if differing else 0

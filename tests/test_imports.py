@@ -40,7 +40,7 @@ ALLOWED = {
     "surfaces": {"lesions", "metrics.surface", "surfel_table"},
     "challenge": {"metrics.registry", "ranking.rules"},
     "config": {"challenge", "errors"},
-    "policy": {"challenge", "model"},
+    "policy": {"challenge", "errors", "model"},
     "resample": {"images", "nifti"},
     "cases": {"challenge", "errors", "model"},
     "tables": {"errors", "model"},
@@ -86,7 +86,7 @@ ALLOWED = {
     "tasks.placing": {"challenge", "errors", "nifti"},
     "tasks.segmentation": {
         *("challenge", "errors", "images", "metrics.registry", "model", "nifti", "policy", "regions"),
-        "resample",
+        *("inputs", "resample"),
     },
     "tasks.deformation": {
         *("challenge", "errors", "fields", "inputs", "metrics.jacobian", "model", "nifti"),
@@ -105,7 +105,7 @@ ALLOWED = {
         *("tasks.measuring", "tasks.placing", "volumes"),
     },
     "tasks.federation": {
-        *("challenge", "metrics.federation", "model", "number_tables", "tasks.measuring"),
+        *("challenge", "inputs", "metrics.federation", "model", "number_tables", "tasks.measuring"),
     },
     "scoring": {"challenge", "errors", "inputs", "model", "policy", "tasks"},
     "pipeline": {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from bratseval.metrics.registry import metric
 
@@ -19,7 +21,7 @@ class Rounds:
 
 
 @metric("convergence_score", reads="rounds", best=1.0, worst=0.0)
-def convergence_score(rounds: Rounds, horizon_s: float = 604_800.0) -> float:
+def convergence_score(rounds: Rounds, horizon_s: Annotated[float, Field(gt=0)] = 604_800.0) -> float:
     """Area under the best score so far against simulated time, up to a horizon (a week), divided by it.
 
     The best score starts at 0. The last best score is carried to the horizon. Training stops with the

@@ -8,8 +8,10 @@ jacobian_percentile, sdlogj.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from bratseval.metrics.registry import metric
 
@@ -58,13 +60,13 @@ def jacobian_std(jacobian: Jacobian) -> float:
 
 
 @metric("jacobian_percentile", reads="jacobian", best=None, worst=None)
-def jacobian_percentile(jacobian: Jacobian, percent: float) -> float:
+def jacobian_percentile(jacobian: Jacobian, percent: Annotated[float, Field(ge=0, le=100)]) -> float:
     """Percentile of the determinant over the volume, linearly interpolated."""
     return float(np.percentile(jacobian.determinants, percent))
 
 
 @metric("sdlogj", reads="jacobian", best=0.0, worst=float("inf"))
-def sdlogj(jacobian: Jacobian, added: float = 3.0) -> float:
+def sdlogj(jacobian: Jacobian, added: Annotated[float, Field(gt=0)] = 3.0) -> float:
     """Standard deviation of log(determinant + added), clipped to [1e-9, 1e9] before the logarithm.
 
     Learn2Reg's SDlogJ (added 3), here over the whole volume; its evaluation drops two voxels at the border.

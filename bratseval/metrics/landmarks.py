@@ -6,14 +6,20 @@ relative_tre, hit_rate, hit_rate_auc. All are nan without a landmark.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from bratseval.metrics.registry import metric
 
+# What the YAML may set; a step below a thousandth would make a curve of millions of points.
+Positive = Annotated[float, Field(gt=0, le=1e4)]
+Radius = Annotated[float, Field(ge=0)]
+Step = Annotated[float, Field(ge=1e-3, le=1e4)]
 Center = Literal["reference", "raters"]
 Area = Literal["exact", "trapezoid"]
 _STATISTICS: dict[str, Callable[[np.ndarray], np.floating]] = {
@@ -131,7 +137,7 @@ def relative_tre(landmarks: Landmarks, statistic: Literal["median", "mean", "max
 
 
 @metric("hit_rate", reads="landmarks", best=1.0, worst=0.0)
-def hit_rate(landmarks: Landmarks, radius_mm: float, center: Center = "reference") -> float:
+def hit_rate(landmarks: Landmarks, radius_mm: Radius, center: Center = "reference") -> float:
     """Share of landmarks inside their confidence zone, at most radius_mm from its center (HitR), 0 to 1.
 
     center: the reference, or every rater's own point, averaged over raters (nan without raters).
@@ -144,9 +150,9 @@ def hit_rate(landmarks: Landmarks, radius_mm: float, center: Center = "reference
 @metric("hit_rate_auc", reads="landmarks", best=1.0, worst=0.0)
 def hit_rate_auc(
     landmarks: Landmarks,
-    largest_radius_mm: float = 10.0,
+    largest_radius_mm: Positive = 10.0,
     area: Area = "exact",
-    step_mm: float = 0.25,
+    step_mm: Step = 0.25,
     center: Center = "reference",
 ) -> float:
     """Area under the curve of hit rate against radius, from 0 to largest_radius_mm, divided by it; 0 to 1.
@@ -158,7 +164,7 @@ def hit_rate_auc(
 
 
 @metric("hit_rate_by_spread", reads="landmarks", best=1.0, worst=0.0)
-def hit_rate_by_spread(landmarks: Landmarks, times: float) -> float:
+def hit_rate_by_spread(landmarks: Landmarks, times: Annotated[float, Field(ge=0)]) -> float:
     """Hit rate with a zone of its own for every landmark: radius = times x the raters' spread, 0 to 1.
 
     nan without raters. A landmark on which all raters agree exactly is hit only by an error of 0.
@@ -170,7 +176,7 @@ def hit_rate_by_spread(landmarks: Landmarks, times: float) -> float:
 
 @metric("hit_rate_by_spread_auc", reads="landmarks", best=1.0, worst=0.0)
 def hit_rate_by_spread_auc(
-    landmarks: Landmarks, most_times: float = 5.0, area: Area = "exact", step: float = 0.125
+    landmarks: Landmarks, most_times: Positive = 5.0, area: Area = "exact", step: Step = 0.125
 ) -> float:
     """Area under hit_rate_by_spread from 0 to most_times, divided by it, 0 to 1; nan without raters."""
     if not len(landmarks.raters) or not landmarks.errors.size:
@@ -182,8 +188,8 @@ def hit_rate_by_spread_auc(
 
 
 def hit_rate_curve(errors: np.ndarray, largest: float, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Radii from 0 to largest and the share of errors within each."""
-    radii = np.arange(round(largest / step) + 1) * step
+    """Radii from 0 in steps up to largest, which is always the last, and the share of errors within each."""
+    radii = np.append(np.arange(math.ceil(round(largest / step, 9))) * step, largest)
     ordered = np.sort(errors, axis=None)
     return radii, np.searchsorted(ordered, radii, side="right") / ordered.size
 

@@ -7,12 +7,14 @@ rater_variance, variance_correlation.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from bratseval.metrics.registry import metric
 
+Count = Annotated[int, Field(ge=1, le=1000)]
 Comparison = Literal["at_least", "above"]
 
 
@@ -45,7 +47,7 @@ def _predicted(probability: np.ndarray, levels: int, comparison: Comparison) -> 
 
 
 @metric("averaged_dice", reads="raters", best=1.0, worst=0.0)
-def averaged_dice(raters: Raters, levels: int = 9, comparison: Comparison = "at_least") -> float:
+def averaged_dice(raters: Raters, levels: Count = 9, comparison: Comparison = "at_least") -> float:
     """Mean Dice of prediction and raters' mean, both thresholded at 0.1, 0.2, ..., 0.9; 0 to 1.
 
     levels: their number, evenly spaced between 0 and 1. comparison: whether a value at a level is in the mask
@@ -62,7 +64,7 @@ def averaged_dice(raters: Raters, levels: int = 9, comparison: Comparison = "at_
 
 
 @metric("ece", reads="raters", best=0.0, worst=1.0)
-def ece(raters: Raters, bins: int = 10, closed: Literal["left", "right"] = "left") -> float:
+def ece(raters: Raters, bins: Count = 10, closed: Literal["left", "right"] = "left") -> float:
     """Expected calibration error of the foreground probability against the raters' mean, 0 to 1.
 
     Sum over bins of their share of the voxels x |mean probability - mean label|. closed: left for bins
@@ -99,19 +101,21 @@ def rater_variance(raters: Raters) -> float:
 def variance_correlation(raters: Raters) -> float:
     """Pearson correlation over voxels of predicted variance p(1-p) and raters' variance, -1 to 1.
 
-    nan where one of the two is constant.
+    0 where the predicted one is constant, nan where the raters' is.
     """
     probability = raters.probability.astype(np.float64).ravel()
     mean = raters.mean.ravel()
     predicted, observed = probability * (1 - probability), mean * (1 - mean)
     predicted, observed = predicted - predicted.mean(), observed - observed.mean()
     scale = np.sqrt((predicted @ predicted) * (observed @ observed))
-    return float(predicted @ observed / scale) if scale else float("nan")
+    if not observed.any():
+        return float("nan")
+    return float(predicted @ observed / scale) if scale else 0.0
 
 
 @metric("ged2", reads="raters", best=0.0, worst=2.0)
 def ged2(
-    raters: Raters, levels: int = 9, comparison: Comparison = "at_least", estimator: Literal["v", "u"] = "v"
+    raters: Raters, levels: Count = 9, comparison: Comparison = "at_least", estimator: Literal["v", "u"] = "v"
 ) -> float:
     """Squared generalized energy distance of prediction and raters with d = 1 - IoU, 0 to 2.
 

@@ -53,7 +53,7 @@ class Metric:
 
     def check_parameters(self, column: str, given: Mapping[str, object]) -> None:
         """ValueError for a parameter that the function does not have, lacks, or wants as another type."""
-        types = get_type_hints(self.function)
+        types = get_type_hints(self.function, include_extras=True)
         for name, value in given.items():
             if name not in self.parameters:
                 known = ", ".join(sorted(self.parameters)) or "none"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bratseval.challenge import Challenge, Registration
-from bratseval.errors import InputError, Problem, Severity
+from bratseval.challenge import Challenge
+from bratseval.errors import InputError, Problem
 from bratseval.fields import displacement_at, in_world, jacobian_determinant, to_world
 from bratseval.inputs import find_part
 from bratseval.metrics.jacobian import Jacobian
@@ -22,6 +22,8 @@ from bratseval.nifti import Grid
 from bratseval.tasks.measuring import measure, metrics_reading, penalized
 from bratseval.tasks.placing import on_grid
 from bratseval.volumes import Volume, read_field, read_volume
+
+MOST = 1e9  # a determinant beyond it is none
 
 
 def score_smoothness(
@@ -39,7 +41,7 @@ def score_smoothness(
     fault: InputError | None = None
     try:
         if (field := _read_field(case, "field", challenge, grid, problems)) is not None:
-            affine = in_world(field.grid.affine, (challenge.registration or Registration()).world)
+            affine = in_world(field.grid.affine, challenge.registration_rules.world)
             computed = jacobian_determinant(field.values, affine)
     except InputError as error:
         fault = error
@@ -47,9 +49,13 @@ def score_smoothness(
     determinants = computed
     try:
         if part := find_part(case.prediction_parts, "jacobian"):
-            volume = read_volume(part.path, onto=grid)
-            determinants, fault = volume.values.astype(np.float64), None
+            volume = read_volume(part.path, low=-MOST, high=MOST, onto=grid)
             problems += [*volume.notes, *_placed(volume, part.path, challenge, grid)]
+            determinants, fault = volume.values.astype(np.float64), None
+            if computed is not None and computed.shape != determinants.shape:
+                message = f"{part.path}: the shape is {determinants.shape}, the field's {computed.shape}"
+                hint = "submit both on one grid"
+                raise InputError(Problem("error", "GEO001", message, hint, file=str(part.path)))
             problems += _odd_determinants(determinants, computed, part.path)
     except InputError as error:
         determinants, fault = None, error
@@ -66,33 +72,38 @@ def score_smoothness(
 def compare_with_fields(
     case: Case, challenge: Challenge, grid: Grid | None, moving: np.ndarray, predicted: np.ndarray
 ) -> list[Problem]:
-    """Warnings where the submitted points are not where the submitted fields take the landmarks.
+    """What is wrong with the fields, and where they do not take the landmarks to the submitted points.
 
     moving, predicted : (n, d), mm: the landmarks of the moving image and their submitted places.
     """
-    rules = challenge.registration or Registration()
+    rules = challenge.registration_rules
     problems: list[Problem] = []
     for role, start, end in (("field", predicted, moving), ("inverse_field", moving, predicted)):
         try:
+            part = find_part(case.prediction_parts, role)
             field = _read_field(case, role, challenge, grid, [])
         except InputError as error:
             problems += error.problems
             continue
-        if field is None or start.shape[1] != 3:
+        if part is None or field is None or start.shape[1] != 3:
             continue
         moved = displacement_at(field.values, in_world(field.grid.affine, rules.world), start)
         off = np.linalg.norm(start + moved - end, axis=1)
         inside = ~np.isnan(off)
-        if not inside.any():
-            message = f"no landmark lies in the {role}, so it was not compared with the points"
-            problems.append(Problem("note", "GEO007", message, "keep the header of the reference image"))
+        name = str(part.path)
+        if off.size and not inside.any():
+            message = f"{name}: no landmark lies in the field, so it was not compared with the points"
+            hint = "keep the header of the reference image"
+            problems.append(Problem("note", "GEO007", message, hint, file=name))
+        elif not inside.any():
+            continue
         elif np.median(off[inside]) > rules.agreement_mm:
             message = (
-                f"the {role} takes the landmarks {np.median(off[inside]):.3g} mm (median) from the submitted "
-                f"points, expected at most {rules.agreement_mm:g}"
+                f"{name}: the field takes the landmarks {np.median(off[inside]):.3g} mm (median) from the "
+                f"submitted points, expected at most {rules.agreement_mm:g}"
             )
             hint = "check direction, axes and unit of the field: mm along the axes that the challenge states"
-            problems.append(Problem("warning", "GEO006", message, hint))
+            problems.append(Problem("warning", "GEO006", message, hint, file=name))
     return problems
 
 
@@ -103,7 +114,7 @@ def _read_field(
     part = find_part(case.prediction_parts, role)
     if part is None:
         return None
-    rules = challenge.registration or Registration()
+    rules = challenge.registration_rules
     volume, by_intent = read_field(part.path)
     problems += [*volume.notes, *_placed(volume, part.path, challenge, grid)]
     components = by_intent if rules.components == "by_intent" else rules.components
@@ -121,12 +132,8 @@ def _placed(volume: Volume, path: Path, challenge: Challenge, grid: Grid | None)
 def _odd_determinants(submitted: np.ndarray, computed: np.ndarray | None, path: Path) -> list[Problem]:
     """What makes an image look like something other than the determinants of the submitted field."""
     least, mean = float(submitted.min()), float(submitted.mean())
-    severity: Severity = "warning"
     code, hint = "NII015", "submit det(I + du/dx) itself"
-    if computed is not None and computed.shape != submitted.shape:
-        message = f"the shape is {submitted.shape}, the field's {computed.shape}"
-        severity, code, hint = "error", "GEO001", "submit both on one grid"
-    elif submitted.size > 1 and least == submitted.max() != 1:
+    if submitted.size > 1 and least == submitted.max() != 1:
         message = f"every determinant is {least:g}"
     elif least < 0 and abs(mean) < 0.1:
         message = f"the determinants have mean {mean:.2g}, as logarithms would; 1 means no change"
@@ -135,4 +142,4 @@ def _odd_determinants(submitted: np.ndarray, computed: np.ndarray | None, path: 
         code = "GEO006"
     else:
         return []
-    return [Problem(severity, code, f"{path}: {message}", hint, file=str(path))]
+    return [Problem("warning", code, f"{path}: {message}", hint, file=str(path))]

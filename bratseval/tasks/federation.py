@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from bratseval.challenge import Challenge
+from bratseval.inputs import submitted
 from bratseval.metrics.federation import Rounds
 from bratseval.model import Case, CaseResult, Reference
 from bratseval.number_tables import header_of, read_numbers, refusal
@@ -18,8 +19,7 @@ DICE_COLUMNS = ("binary_dice_wt", "binary_dice_et", "binary_dice_tc")
 
 def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     """Score the log of training rounds; its area is the convergence score. Raises InputError."""
-    assert case.prediction is not None
-    rounds = read_rounds(case.prediction)
+    rounds = read_rounds(submitted(case))
     return CaseResult(case, tuple(measure(challenge, "", challenge.team_metrics, rounds)))
 
 
@@ -35,7 +35,8 @@ def read_rounds(path: Path) -> Rounds:
     if "round_score" not in header and not set(DICE_COLUMNS) & set(header):
         scores = ["round_score"]  # the column that the error names
     table = read_numbers(path, [clock, *scores], id_column="round", strict=False)
-    faults = [
+    faults = list(table.faults)
+    faults += [
         (f":{line}: round {name!r} is not a whole number", "number the rounds from 0")
         for line, name in zip(table.lines, table.ids, strict=True)
         if not (name.isdecimal() and len(name) < 10)

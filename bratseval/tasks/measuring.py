@@ -41,8 +41,5 @@ def penalized(
     error: InputError,
     grid_shape: tuple[int, int, int] | None = None,
 ) -> list[Score]:
-    """The penalty of every column because of a file that is missing (SUB007) or broken."""
-    problem = error.problems[0]
-    status = "missing" if problem.code == "SUB007" else "invalid"
-    expected = [(region, column) for column in columns]
-    return list(unscored(challenge, expected, status, problem.message, grid_shape))
+    """The penalty of every column because of a file that is missing or broken."""
+    return list(unscored(challenge, [(region, column) for column in columns], error, grid_shape))

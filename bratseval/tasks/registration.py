@@ -6,7 +6,7 @@ registered to it (follow-up).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -16,11 +16,11 @@ import numpy as np
 from bratseval.challenge import Challenge, Registration
 from bratseval.errors import InputError, Problem
 from bratseval.fields import in_world
-from bratseval.inputs import find_part
+from bratseval.inputs import find_part, submitted
 from bratseval.metrics.landmarks import Landmarks, hit_rate_curve
 from bratseval.model import Case, CaseResult, Cell, Reference, Score
 from bratseval.nifti import Grid, read_grid
-from bratseval.number_tables import read_numbers, refusal
+from bratseval.number_tables import NumberTable, read_numbers, refusal
 from bratseval.policy import expected_scores
 from bratseval.tasks.deformation import compare_with_fields, score_smoothness
 from bratseval.tasks.measuring import measure, metrics_reading, penalized
@@ -40,7 +40,7 @@ class Truth:
 
 def read_reference(case: Case, challenge: Challenge) -> Reference:
     """Read the landmarks of both images, of the raters, and the grid. Raises InputError."""
-    rules = challenge.registration or Registration()
+    rules = challenge.registration_rules
     points = _read_points(case.reference, rules)
     ids = tuple(points)
     moving = find_part(case.reference_parts, "moving")
@@ -70,30 +70,37 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     problems: list[Problem] = []
     details: dict[str, tuple[tuple[Cell, ...], ...]] = {}
     columns = metrics_reading(challenge, "landmarks")
-    predicted: np.ndarray | None = None
+    points: dict[str, list[float]] = {}
     try:
-        names, landmarks = _predicted_landmarks(case, truth, challenge, problems)
-        if len(names) == len(truth.ids):
-            predicted = landmarks.predicted
+        points = _submitted_points(case, truth, challenge.registration_rules, problems)
+        names, landmarks = _landmarks(points, truth, challenge.registration_rules)
         scores += measure(challenge, "", columns, landmarks)
+        problems += _suspicions(landmarks, submitted(case), challenge.registration_rules)
         details = _details(names, landmarks, challenge)
     except InputError as error:
-        problems += error.problems
+        problems += () if case.prediction is None else error.problems  # the missing ones are listed already
         scores += penalized(challenge, "", columns, error)
     scores += score_smoothness(case, challenge, truth.grid, problems)
-    if predicted is not None:
-        problems += compare_with_fields(case, challenge, truth.grid, truth.moving, predicted)
+    own = [index for index, name in enumerate(truth.ids) if name in points]
+    moving = truth.moving[own]
+    predicted = np.array([points[truth.ids[index]] for index in own]).reshape(moving.shape)
+    problems += compare_with_fields(case, challenge, truth.grid, moving, predicted)
     order = {pair: index for index, pair in enumerate(expected_scores(challenge, case))}
     scores.sort(key=lambda one: order[one.region, one.metric])
     return CaseResult(case, tuple(scores), tuple(problems), details=details)
 
 
-def _read_points(path: Path, rules: Registration, *, strict: bool = False) -> dict[str, list[float]]:
-    """Coordinates by landmark id, in the order of the ids. Raises InputError."""
-    table = read_numbers(path, rules.coordinates, id_column=rules.id_column, strict=strict)
+def _read_points(path: Path, rules: Registration) -> dict[str, list[float]]:
+    """Coordinates by landmark id, in the order of the ids, of a reference file. Raises InputError."""
+    table = read_numbers(path, rules.coordinates, id_column=rules.id_column, strict=False)
+    if table.faults:
+        raise refusal(path, table.faults)
+    return dict(sorted(_by_id(table, rules).items(), key=lambda item: (len(item[0]), item[0])))
+
+
+def _by_id(table: NumberTable, rules: Registration) -> dict[str, list[float]]:
     rows = zip(table.ids, table.numbers, strict=True)
-    found = {name: [row[axis] for axis in rules.coordinates] for name, row in rows}
-    return dict(sorted(found.items(), key=lambda item: (len(item[0]), item[0])))
+    return {name: [row[axis] for axis in rules.coordinates] for name, row in rows}
 
 
 def _paired(path: Path, ids: Sequence[str], rules: Registration) -> np.ndarray:
@@ -106,39 +113,45 @@ def _paired(path: Path, ids: Sequence[str], rules: Registration) -> np.ndarray:
     return np.array([points[name] for name in ids])
 
 
-def _predicted_landmarks(
-    case: Case, truth: Truth, challenge: Challenge, problems: list[Problem]
-) -> tuple[list[str], Landmarks]:
-    """The submitted points beside the reference's, and their ids. Raises InputError for a bad table."""
-    assert case.prediction is not None
-    rules = challenge.registration or Registration()
-    points = _read_points(case.prediction, rules, strict=True)
-    lost = [name for name in truth.ids if name not in points]
-    faults = []
-    if further := [name for name in points if name not in truth.ids]:
+def _submitted_points(
+    case: Case, truth: Truth, rules: Registration, problems: list[Problem]
+) -> dict[str, list[float]]:
+    """The submitted coordinates by landmark id. Raises InputError with all that is wrong with the table."""
+    path = submitted(case)
+    table = read_numbers(path, rules.coordinates, id_column=rules.id_column)
+    points = _by_id(table, rules)
+    faults = list(table.faults)
+    known = table.ids_are_sure
+    if further := [name for name in points if known and name not in truth.ids]:
         text = f": landmark {', '.join(further[:10])} is not one of the case's {len(truth.ids)}"
         faults.append((text, "submit the landmarks of the moving image, under their own numbers"))
-    if lost and rules.missing_landmark == "error":
-        text = f": landmark {', '.join(lost[:10])} is missing"
-        faults.append((text, f"submit all {len(truth.ids)} landmarks of the case"))
+    lost = ", ".join([name for name in truth.ids if known and name not in points][:10])
+    if lost and (rules.missing_landmark == "error" or (rules.missing_landmark == "exclude" and not points)):
+        faults.append((f": landmark {lost} is missing", f"submit all {len(truth.ids)} landmarks of the case"))
     faults += _outside(points, truth, rules)
     if faults:
-        raise refusal(case.prediction, faults)
+        raise refusal(path, faults)
     if lost:
         what = "as not moved" if rules.missing_landmark == "initial" else "as if the case had none of them"
-        message = f"{case.prediction}: landmark {', '.join(lost[:10])} is missing; counted {what}"
-        problems.append(Problem("warning", "CSV012", message, "submit it", file=str(case.prediction)))
+        message = f"{path}: landmark {lost} is missing; counted {what}"
+        problems.append(Problem("warning", "CSV012", message, "submit it", file=str(path)))
+    return points
+
+
+def _landmarks(
+    points: Mapping[str, list[float]], truth: Truth, rules: Registration
+) -> tuple[list[str], Landmarks]:
+    """The points beside the reference's, and their ids; one not submitted has not moved, or is left out."""
     kept = [
         index for index, name in enumerate(truth.ids) if name in points or rules.missing_landmark == "initial"
     ]
+    names = [truth.ids[index] for index in kept]
+    moving = truth.moving[kept]
     predicted = np.array(
-        [points.get(truth.ids[index], truth.moving[index].tolist()) for index in kept]
-    ).reshape(len(kept), -1)
-    found = Landmarks(
-        truth.reference[kept], predicted, truth.moving[kept], truth.raters[:, kept], _diagonal(truth, rules)
-    )
-    problems += _suspicions(found, case.prediction, rules)
-    return [truth.ids[index] for index in kept], found
+        [points.get(name, place) for name, place in zip(names, moving.tolist(), strict=True)]
+    ).reshape(moving.shape)
+    diagonal = _diagonal(truth, rules)
+    return names, Landmarks(truth.reference[kept], predicted, moving, truth.raters[:, kept], diagonal)
 
 
 def _outside(points: dict[str, list[float]], truth: Truth, rules: Registration) -> list[tuple[str, str]]:
@@ -151,7 +164,7 @@ def _outside(points: dict[str, list[float]], truth: Truth, rules: Registration) 
     faults = []
     for name, point in points.items():
         for axis, value, (low, high) in zip(rules.coordinates, point, limits, strict=True):
-            if not low <= value <= high:
+            if value < low or value > high:
                 text = (
                     f": landmark {name} lies outside the image: {axis} is {value:g}, not {low:g} to {high:g}"
                 )

@@ -16,6 +16,7 @@ import numpy as np
 from bratseval.challenge import Challenge, MetricSpec
 from bratseval.errors import InputError, Problem
 from bratseval.images import LabelImage, read_labels
+from bratseval.inputs import submitted
 from bratseval.metrics.registry import Metric, find_metric
 from bratseval.model import Case, CaseResult, Cell, Reference, Score
 from bratseval.nifti import geometry_problems
@@ -32,10 +33,10 @@ def read_reference(case: Case, challenge: Challenge) -> Reference:
 
 def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     """Read and score the prediction. Raises InputError where the file is refused."""
-    assert case.prediction is not None
-    image = _read(case.prediction, challenge)
+    path = submitted(case)
+    image = _read(path, challenge)
     problems = [*image.notes, *_unknown_labels(image, case, challenge)]
-    placed = _onto_reference(image, reference.data, case.prediction, challenge, problems)
+    placed = _onto_reference(image, reference.data, path, challenge, problems)
     scores, lesions = score_lesions(reference.data, prepare(placed, challenge, "prediction"), challenge)
     return CaseResult(case, tuple(scores), tuple(problems), details={"lesions.csv": tuple(lesions)})
 

@@ -10,7 +10,7 @@ import numpy as np
 from bratseval.challenge import Challenge, Uncertainty
 from bratseval.errors import InputError, Problem
 from bratseval.images import LabelImage, read_labels
-from bratseval.inputs import find_part
+from bratseval.inputs import find_part, submitted
 from bratseval.metrics.filtering import Filtering, filter_by_uncertainty
 from bratseval.model import Case, CaseResult, Cell, Reference, Score
 from bratseval.nifti import Grid
@@ -58,12 +58,12 @@ def read_reference(case: Case, challenge: Challenge) -> Reference:
 
 def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     """Score every region; one whose map is missing or broken takes its penalty, the rest is scored."""
-    assert case.prediction is not None
+    path = submitted(case)
     truth: Truth = reference.data
     rules = challenge.uncertainty or Uncertainty()
-    image = _read_labels(case.prediction)
-    problems = [*image.notes, *on_grid(image.grid, truth.grid, case.prediction, challenge.geometry)]
-    problems += _odd_labels(image, case.prediction, challenge)
+    image = _read_labels(path)
+    problems = [*image.notes, *on_grid(image.grid, truth.grid, path, challenge.geometry)]
+    problems += _odd_labels(image, path, challenge)
     labels = _whole(image)
     scores: list[Score] = []
     curves: list[tuple[Cell, ...]] = []
