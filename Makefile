@@ -8,10 +8,7 @@ RESULTS := results
 .PHONY: demo test check bench schema sample-data clean
 
 demo: $(INSTALLED)
-	$(BIN)/bratseval run brats2024-gli --submissions sample_data/brats-gli/submissions \
-	  --references sample_data/brats-gli/references --output $(RESULTS)/brats2024-gli --fail-on never
-	$(BIN)/bratseval run brats2026-met --submissions sample_data/brats-met/submissions \
-	  --references sample_data/brats-met/references --output $(RESULTS)/brats2026-met --fail-on never
+	$(BIN)/python scripts/demo.py --output $(RESULTS)
 
 test: $(INSTALLED) check
 	$(BIN)/python -m pytest -q
@@ -25,6 +22,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python scripts/bench.py
 	$(BIN)/python scripts/bench_ranking.py
+	$(BIN)/python scripts/bench_uncertainty.py
 
 schema: $(INSTALLED)
 	$(BIN)/bratseval challenges schema > configs/challenge.schema.json

@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -262,7 +262,7 @@ def pair_cases(
                 institutions.get(case, ""),
                 _cohort(challenge, case, references, predictions, cohorts),
                 refused,
-                references.parts.get(case, ()),
+                tuple(replace(part, path=part.path.resolve()) for part in references.parts.get(case, ())),
                 () if own is None else predictions.parts.get(own, ()),
             )
         )

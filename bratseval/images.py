@@ -8,7 +8,7 @@ nothing is wrapped by a cast.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -46,18 +46,24 @@ class _Box(NamedTuple):
 
 
 def read_labels(
-    path: Path, known: Collection[int], unknown: Literal["background", "refuse"], limits: Limits | None = None
+    path: Path,
+    known: Collection[int],
+    unknown: Literal["background", "refuse"],
+    limits: Limits | None = None,
+    *,
+    above: int = 0,
 ) -> LabelImage:
     """Read a label image; values outside ``known`` become background, or refuse the file.
 
-    known : labels 1 to 255; 0 is always background.
+    known : labels 1 to 255; 0 is always background. above : what whole numbers above 255 become, if not
+    background.
     Raises InputError (codes NII for the file, LBL for its values) for anything that is not one
     whole, readable 3-D label image.
     """
     with Source(path) as source:
         header = read_header(source, limits or Limits())
         strange: dict[float, int] = {}
-        parts = list(_parts(source, header, sorted(known), strange))
+        parts = list(_parts(source, header, sorted(known), strange, above))
         source.finish()
     if strange and unknown == "refuse":
         listed = ", ".join(f"{value:g} ({count} voxels)" for value, count in sorted(strange.items())[:10])
@@ -76,7 +82,18 @@ def read_labels(
     return LabelImage(header.grid, (low[2], low[1], low[0]), whole.T, strange, tuple(source.notes))
 
 
-def _parts(source: Source, header: Header, known: list[int], strange: dict[float, int]) -> Iterator[_Box]:
+def remap_labels(image: LabelImage, remap: Mapping[int, int]) -> LabelImage:
+    """The image with label values rewritten, e.g. {4: 3}."""
+    if not remap:
+        return image
+    table = np.arange(256, dtype=np.uint8)
+    table[list(remap)] = list(remap.values())
+    return replace(image, labels=table[image.labels])
+
+
+def _parts(
+    source: Source, header: Header, known: list[int], strange: dict[float, int], above: int
+) -> Iterator[_Box]:
     """Boxes of the non-background voxels, slab by slab of whole planes."""
     nx, ny, nz = header.grid.shape
     plane_bytes = nx * ny * header.dtype.itemsize
@@ -91,7 +108,7 @@ def _parts(source: Source, header: Header, known: list[int], strange: dict[float
         stored = np.frombuffer(raw, header.dtype).reshape(-1, ny, nx)
         window = _nonzero_window(stored) if header.intercept == 0 else (slice(None),) * 3
         if window is not None:
-            labels = _labels(source, stored[window], header, table, strange)
+            labels = _labels(source, stored[window], header, table, strange, above)
             yield _Box(z + (window[0].start or 0), window[1].start or 0, window[2].start or 0, labels)
 
 
@@ -112,7 +129,12 @@ def _nonzero_window(stored: np.ndarray) -> tuple[slice, slice, slice] | None:
 
 
 def _labels(
-    source: Source, values: np.ndarray, header: Header, table: np.ndarray, strange: dict[float, int]
+    source: Source,
+    values: np.ndarray,
+    header: Header,
+    table: np.ndarray,
+    strange: dict[float, int],
+    above: int,
 ) -> np.ndarray:
     """Stored voxels to uint8 labels; counts unknown values, refuses what is no whole number."""
     if header.slope != 1.0 or header.intercept != 0.0:
@@ -122,6 +144,7 @@ def _labels(
     if values.dtype != np.uint8:
         inside = (values >= 0) & (values <= 255)
         labels = table[np.where(inside, values, 0).astype(np.uint8)]
+        labels[values > 255] = above
     else:
         labels = table[values]
     unknown = (labels == 0) & (values != 0)

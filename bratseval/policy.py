@@ -47,6 +47,7 @@ def expected_scores(challenge: Challenge, case: Case) -> list[tuple[str, str]]:
         return [("", metric) for metric in challenge.team_metrics]
     stated = {part.region for part in case.reference_parts if part.region}
     regions = [region for region in challenge.scored_regions if not stated or region in stated]
+    regions = regions or challenge.scored_regions  # none that is known: the reference is unusable
     return [(region, metric) for region in regions for metric in challenge.case_metrics]
 
 

@@ -97,7 +97,8 @@ def _numbers(source: Source, header: Header, count: int, low: float, high: float
         raise source.refusal("NII005", "the file ends before its image does", "write the file again")
     values: np.ndarray[Any, Any] = np.frombuffer(raw, header.dtype)
     if header.slope != 1.0 or header.intercept != 0.0:
-        values = values * header.slope + header.intercept
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
+            values = values.astype(np.float64) * header.slope + header.intercept
     least, most = values.min(), values.max()
     if not (np.isfinite(least) and np.isfinite(most)):
         number = int(np.count_nonzero(~np.isfinite(values)))

@@ -60,7 +60,7 @@ def averaged_dice(raters: Raters, levels: Count = 9, comparison: Comparison = "a
         marked = votes >= level * count if comparison == "at_least" else votes > level * count
         size = np.count_nonzero(marked) + np.count_nonzero(predicted)
         total += 2 * np.count_nonzero(marked & predicted) / size if size else 1.0
-    return total / levels
+    return float(total / levels)
 
 
 @metric("ece", reads="raters", best=0.0, worst=1.0)
@@ -104,12 +104,13 @@ def variance_correlation(raters: Raters) -> float:
     0 where the predicted one is constant, nan where the raters' is.
     """
     probability = raters.probability.astype(np.float64).ravel()
-    mean = raters.mean.ravel()
-    predicted, observed = probability * (1 - probability), mean * (1 - mean)
+    votes = raters.votes.ravel()
+    observed = votes * (len(raters.masks) - votes)  # whole numbers: a constant is seen as one
+    if observed.min() == observed.max():
+        return float("nan")
+    predicted = probability * (1 - probability)
     predicted, observed = predicted - predicted.mean(), observed - observed.mean()
     scale = np.sqrt((predicted @ predicted) * (observed @ observed))
-    if not observed.any():
-        return float("nan")
     return float(predicted @ observed / scale) if scale else 0.0
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bratseval.challenge import Challenge
+from bratseval.challenge import Challenge, Geometry
 from bratseval.errors import InputError, Problem
-from bratseval.inputs import find_part
+from bratseval.inputs import find_part, submitted
 from bratseval.metrics.raters import Raters
 from bratseval.model import Case, CaseResult, Reference, Score
 from bratseval.nifti import Grid
@@ -34,7 +34,7 @@ def read_reference(case: Case, challenge: Challenge) -> Reference:
             volume = read_volume(part.path, low=0, onto=grid, convert=lambda values: values > 0)
             grid = grid or volume.grid
             masks.append(volume.values)
-            problems += volume.notes
+            problems += [*volume.notes, *on_grid(volume.grid, grid, part.path, Geometry(policy="ignore"))]
         assert grid is not None  # a region is expected because a file names it
         by_region[region] = grid, np.stack(masks)
     return Reference(by_region, tuple(problems))
@@ -42,8 +42,13 @@ def read_reference(case: Case, challenge: Challenge) -> Reference:
 
 def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     """Score every task; one whose map is missing or broken takes its penalty, the rest is scored."""
+    submitted(case)
     scores: list[Score] = []
-    problems: list[Problem] = []
+    problems = [
+        Problem("warning", "SUB006", f"{part.path} belongs to no task of the case; not scored")
+        for part in case.prediction_parts
+        if part.region not in reference.data
+    ]
     for region, (grid, masks) in reference.data.items():
         try:
             part = find_part(case.prediction_parts, "", region)

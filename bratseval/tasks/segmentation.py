@@ -15,7 +15,7 @@ import numpy as np
 
 from bratseval.challenge import Challenge, MetricSpec
 from bratseval.errors import InputError, Problem
-from bratseval.images import LabelImage, read_labels
+from bratseval.images import LabelImage, read_labels, remap_labels
 from bratseval.inputs import submitted
 from bratseval.metrics.registry import Metric, find_metric
 from bratseval.model import Case, CaseResult, Cell, Reference, Score
@@ -47,11 +47,7 @@ def _read(path: Path, challenge: Challenge) -> LabelImage:
         lengths = np.sqrt((image.grid.affine[:3, :3] ** 2).sum(axis=0))
         x_mm, y_mm, z_mm = (float(np.float32(length)) for length in lengths)
         image = replace(image, grid=replace(image.grid, spacing_mm=(x_mm, y_mm, z_mm)))
-    if not challenge.remap:
-        return image
-    table = np.arange(256, dtype=np.uint8)
-    table[list(challenge.remap)] = list(challenge.remap.values())
-    return replace(image, labels=table[image.labels])
+    return remap_labels(image, challenge.remap)
 
 
 def _unknown_labels(image: LabelImage, case: Case, challenge: Challenge) -> list[Problem]:

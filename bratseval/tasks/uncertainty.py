@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bratseval.challenge import Challenge, Uncertainty
+from bratseval.challenge import Challenge, Geometry, Uncertainty
 from bratseval.errors import InputError, Problem
-from bratseval.images import LabelImage, read_labels
+from bratseval.images import LabelImage, read_labels, remap_labels
 from bratseval.inputs import find_part, submitted
 from bratseval.metrics.filtering import Filtering, filter_by_uncertainty
 from bratseval.model import Case, CaseResult, Cell, Reference, Score
@@ -18,14 +18,14 @@ from bratseval.tasks.measuring import measure, penalized
 from bratseval.tasks.placing import on_grid
 from bratseval.volumes import Volume, read_volume
 
-POSITIVE = range(1, 256)  # labels that `any` stands for
+POSITIVE = range(1, 256)  # labels that `any` stands for; larger ones are read as the last
 LOWEST, HIGHEST = 0.0, 100.0
 ROUNDING = 1e-3  # granted beyond the ends of the scale
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Reference labels and brain of a case, both (x, y, z) in Fortran order on one grid."""
+    """Reference labels (uint8) and brain (bool) of every voxel of a case, flat in the order of the file."""
 
     grid: Grid
     labels: np.ndarray
@@ -34,7 +34,7 @@ class Truth:
 
 def read_reference(case: Case, challenge: Challenge) -> Reference:
     """Read the reference labels, and the brain: what is above 0 in any image of it. Raises InputError."""
-    image = _read_labels(case.reference)
+    image = _read_labels(case.reference, challenge)
     part = find_part(case.reference_parts, "brain")
     if part is None:
         message = f"{case.reference}: no image beside it tells where the brain is"
@@ -47,12 +47,13 @@ def read_reference(case: Case, challenge: Challenge) -> Reference:
         return values > 0
 
     brain = read_volume(part.path, onto=image.grid, convert=above_zero)
-    problems = [*image.notes, *brain.notes]
+    problems = [*image.notes, *brain.notes, *_odd_labels(image, case.reference, challenge)]
+    problems += on_grid(brain.grid, image.grid, part.path, Geometry(policy="ignore"))
     if lowest[0] < 0:
         message = f"{part.path}: negative voxels (down to {lowest[0]:g}) count as outside the brain"
         hint = "the official script would let them weigh negatively; give a mask or an image without them"
         problems.append(Problem("warning", "NII016", message, hint, file=str(part.path)))
-    truth = Truth(image.grid, _whole(image), brain.values)
+    truth = Truth(image.grid, _flat(image), brain.values.ravel(order="K"))
     return Reference(truth, tuple(problems), image.grid.shape)
 
 
@@ -61,44 +62,48 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     path = submitted(case)
     truth: Truth = reference.data
     rules = challenge.uncertainty or Uncertainty()
-    image = _read_labels(path)
+    image = _read_labels(path, challenge)
     problems = [*image.notes, *on_grid(image.grid, truth.grid, path, challenge.geometry)]
     problems += _odd_labels(image, path, challenge)
-    labels = _whole(image)
+    labels = _flat(image)
+    # What neither side marks and lies outside the brain counts nowhere.
+    voxels = np.flatnonzero(truth.brain | (truth.labels > 0) | (labels > 0))
+    brain, sides = truth.brain[voxels], (truth.labels[voxels], labels[voxels])
     scores: list[Score] = []
     curves: list[tuple[Cell, ...]] = []
     for region in challenge.scored_regions:
-        marked, predicted = (_mask(side, region, challenge) for side in (truth.labels, labels))
+        marked, predicted = (_mask(side, region, challenge) for side in sides)
         try:
             volume = _map(case, region, truth, challenge, problems)
         except InputError as error:
             problems += error.problems
             scores += penalized(challenge, region, challenge.case_metrics, error, reference.grid_shape)
             continue
-        record = filter_by_uncertainty(marked, predicted, volume.values, truth.brain, rules.points)
+        record = filter_by_uncertainty(
+            marked, predicted, volume.values.ravel(order="K")[voxels], brain, rules.points
+        )
         scores += measure(challenge, region, challenge.case_metrics, record, _status(marked, predicted))
         curves += _curves(region, record)
     return CaseResult(case, tuple(scores), tuple(problems), details={"curves.csv": tuple(curves)})
 
 
-def _read_labels(path: Path) -> LabelImage:
-    return read_labels(path, POSITIVE, "background")
+def _read_labels(path: Path, challenge: Challenge) -> LabelImage:
+    return remap_labels(read_labels(path, POSITIVE, "background", above=POSITIVE[-1]), challenge.remap)
 
 
-def _whole(image: LabelImage) -> np.ndarray:
-    """Labels on the whole grid."""
+def _flat(image: LabelImage) -> np.ndarray:
+    """Labels of every voxel of the grid."""
     labels = np.zeros(image.grid.shape, np.uint8, order="F")
     box = tuple(slice(a, a + n) for a, n in zip(image.offset, image.labels.shape, strict=True))
     labels[box] = image.labels
-    return labels
+    return labels.ravel(order="K")
 
 
 def _mask(labels: np.ndarray, region: str, challenge: Challenge) -> np.ndarray:
     names = challenge.regions[region].labels
-    if "any" in names:
-        return labels > 0
-    table = np.zeros(256, bool)
-    table[[challenge.labels[name] for name in names]] = True
+    table = np.full(256, "any" in names)
+    table[0] = False
+    table[[challenge.labels[name] for name in names if name != "any"]] = True
     return table[labels]
 
 
@@ -129,15 +134,19 @@ def _map(case: Case, region: str, truth: Truth, challenge: Challenge, problems: 
 
 
 def _odd_labels(image: LabelImage, path: Path, challenge: Challenge) -> list[Problem]:
-    """A warning for values that are no label of the challenge, saying what they count as."""
+    """A warning for values that are no label of the challenge, or InputError where they refuse the file."""
     counts = np.bincount(image.labels.ravel(), minlength=256)
     known = {0, *challenge.labels.values()}
-    found = [f"{v} ({counts[v]} voxels)" for v in np.flatnonzero(counts).tolist() if v not in known]
-    found += [f"{value:g} ({count} voxels, background)" for value, count in sorted(image.unknown.items())]
+    strange = [value for value in np.flatnonzero(counts).tolist() if value not in known]
+    more = {POSITIVE[-1]: f"{POSITIVE[-1]} or more"}
+    found = [f"{more.get(value, value)} ({counts[value]} voxels)" for value in strange]
+    found += [f"{value:g} ({count} voxels)" for value, count in sorted(image.unknown.items())]
     if not found:
         return []
     everything = [name for name, region in challenge.regions.items() if "any" in region.labels]
     message = f"{path}: labels {', '.join(found[:10])} are not of this challenge"
+    if challenge.unknown_labels == "refuse":
+        raise InputError(Problem("error", "LBL001", message, "export with its labels", file=str(path)))
     counted = f"positive ones count in {', '.join(everything) or 'no region'}, nowhere else"
     return [Problem("warning", "LBL001", message, counted, file=str(path))]
 
