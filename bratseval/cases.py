@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from bratseval.challenge import Challenge, Files, Side
+from bratseval.blocks import Files, Side
+from bratseval.challenge import Challenge
 from bratseval.errors import Problem, ReferenceDataError, UsageError
 from bratseval.model import Case, Part
 

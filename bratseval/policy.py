@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from bratseval.challenge import Challenge, MetricSpec, Penalty
+from bratseval.blocks import MetricSpec, Penalty
+from bratseval.challenge import Challenge
 from bratseval.errors import InputError
 from bratseval.model import Case, Score
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bratseval.challenge import Challenge, LesionRules, MetricSpec, Side
+from bratseval.blocks import LesionRules, MetricSpec, Side
+from bratseval.challenge import Challenge
 from bratseval.images import LabelImage
 from bratseval.lesions import (
     Contingency,

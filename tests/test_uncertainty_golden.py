@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bratseval.challenge import Challenge, MetricSpec, Rulebook, Uncertainty
+from bratseval.blocks import MetricSpec, Uncertainty
+from bratseval.challenge import Challenge, Rulebook
 from bratseval.config import load_challenge, load_rulebook
 from bratseval.model import Case, CaseResult
 from bratseval.pipeline import Options, plan

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bratseval.challenge import Challenge, Geometry
+from bratseval.blocks import Geometry
+from bratseval.challenge import Challenge
 from bratseval.errors import InputError, Problem
 from bratseval.inputs import find_part, submitted
 from bratseval.metrics.raters import Raters

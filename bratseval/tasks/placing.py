@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from bratseval.challenge import Geometry
+from bratseval.blocks import Geometry
 from bratseval.errors import InputError, Problem
 from bratseval.nifti import Grid, geometry_problems
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bratseval.challenge import Challenge, Registration
+from bratseval.blocks import Registration
+from bratseval.challenge import Challenge
 from bratseval.errors import InputError, Problem
 from bratseval.fields import in_world
 from bratseval.inputs import find_part, submitted

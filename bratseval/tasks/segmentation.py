@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bratseval.challenge import Challenge, MetricSpec
+from bratseval.blocks import MetricSpec
+from bratseval.challenge import Challenge
 from bratseval.errors import InputError, Problem
 from bratseval.images import LabelImage, read_labels, remap_labels
 from bratseval.inputs import submitted

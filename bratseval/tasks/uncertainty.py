@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bratseval.challenge import Challenge, Geometry, Uncertainty
+from bratseval.blocks import Geometry, Uncertainty
+from bratseval.challenge import Challenge
 from bratseval.errors import InputError, Problem
 from bratseval.images import LabelImage, read_labels, remap_labels
 from bratseval.inputs import find_part, submitted

@@ -1,0 +1,256 @@
+"""The blocks of a challenge file: everything an official scorer hard-codes, as data.
+
+Each option that exists because an official program has a quirk says so: the official behavior is what
+the bundled configurations choose, the corrected one stands beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from bratseval.ranking.rules import Model
+
+Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Label = Annotated[int, Field(ge=1, le=255)]
+Value = Annotated[float, Field(allow_inf_nan=False)]
+Penalty = Value | Literal["grid_diagonal"]
+Side = Literal["reference", "prediction"]
+
+
+class Files(Model):
+    """Which files belong to the challenge, and the case id in their names."""
+
+    prediction: list[str] = Field(
+        description="Regular expressions with a group 'case', tried in order on the whole file name "
+        "(fullmatch). A group 'cohort' names the cohort of the case."
+    )
+    reference: list[str] = Field(description="The same for reference files.")
+    prediction_parts: dict[str, list[str]] = Field(
+        {}, description="Further files of a team for a case: role -> patterns; its task knows the roles."
+    )
+    reference_parts: dict[str, list[str]] = Field({}, description="The same beside the references.")
+    team: dict[str, list[str]] = Field(
+        {}, description="Files of a whole team: role -> patterns, without a group 'case'."
+    )
+    unread: list[str] = Field([], description="Names that a submission may hold although nothing reads them.")
+
+    @field_validator("prediction", "reference")
+    @classmethod
+    def _patterns_have_a_case(cls, patterns: list[str]) -> list[str]:
+        for pattern in patterns:
+            if "case" not in _compiled(pattern).groupindex:
+                raise ValueError(f"{pattern!r} has no group (?P<case>...) for the case id")
+        return patterns
+
+    @field_validator("prediction_parts", "reference_parts")
+    @classmethod
+    def _parts_have_a_case(cls, roles: dict[str, list[str]]) -> dict[str, list[str]]:
+        for patterns in roles.values():
+            cls._patterns_have_a_case(patterns)
+        return roles
+
+    @field_validator("team")
+    @classmethod
+    def _team_files_have_none(cls, roles: dict[str, list[str]]) -> dict[str, list[str]]:
+        for pattern in (one for patterns in roles.values() for one in patterns):
+            if "case" in _compiled(pattern).groupindex:
+                raise ValueError(f"{pattern!r} has a group 'case', but the file is of the whole team")
+        return roles
+
+    @field_validator("unread")
+    @classmethod
+    def _are_patterns(cls, patterns: list[str]) -> list[str]:
+        for pattern in patterns:
+            _compiled(pattern)
+        return patterns
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+
+
+class Geometry(Model):
+    """How strictly a prediction must lie on the reference's grid."""
+
+    policy: Literal["strict", "ignore", "resample"] = Field(
+        "strict",
+        description="strict: another spacing or affine refuses the file; ignore: only the shape counts, "
+        "as in the official code of 2023-2025; resample: nearest neighbor onto the reference grid.",
+    )
+    spacing_from: Literal["header", "affine"] = Field(
+        "header",
+        description="Where the voxel spacing is read. affine: the lengths of the affine's columns, as in "
+        "BraTS 2024-2025, whose code saves every region anew without the header; pixdim otherwise.",
+    )
+    tolerance: Positive = Field(
+        0.05, description="Largest shift of a corner voxel, as a share of the smallest spacing."
+    )
+
+
+class LesionRules(Model):
+    """From a mask to lesions, their matches and what enters the mean over lesions."""
+
+    connectivity: Literal[6, 18, 26] = 26
+    dilation_voxels: int = Field(
+        0, ge=0, le=20, description="Steps of the 18-neighbor dilation used for merging and matching."
+    )
+    merge: list[Side] = Field(
+        [], description="Sides on which lesions whose dilations touch count as one lesion."
+    )
+    matching: Literal["contact", "one_to_one"] = Field(
+        "contact",
+        description="contact: every predicted lesion that reaches into a reference lesion's dilated zone "
+        "belongs to it (BraTS 2023-2025); one_to_one: pairs of largest Dice (panoptica, BraTS 2026).",
+    )
+    minimum_dice: Positive = Field(1e-6, description="Smallest Dice of a one_to_one pair.")
+    min_reference_mm3: Positive = Field(
+        0.0, description="Reference lesions of at most this volume are ignored: neither averaged nor counted."
+    )
+    min_prediction: Positive = Field(
+        0.0, description="Predicted lesions of at most this size are deleted before anything is scored."
+    )
+    min_prediction_unit: Literal["voxels", "mm3"] = Field(
+        "voxels", description="Official for all but MEN-RT: voxels, although the reference limit is in mm3."
+    )
+    average_over: Literal["counted", "matched", "large"] = Field(
+        "counted",
+        description="What the lesion-wise mean runs over. counted: reference lesions above the limit, and "
+        "false positives; matched: only matched lesions, so missed and spurious ones cost nothing "
+        "(panoptica); large: reference lesions of at least large_mm3 and all false positives, "
+        "not_applicable without a large lesion (BraTS 2026 MET).",
+    )
+    false_positives: Literal["penalized", "free"] = Field(
+        "penalized",
+        description="Whether a spurious lesion enters the mean with the penalty. free is the slip of MEN-RT.",
+    )
+    large_mm3: Positive | None = Field(None, description="Volume from which a lesion is large.")
+    detection_dice: Positive = Field(
+        0.0, description="Dice from which a large or small lesion counts as found in large_/small_lesion_*."
+    )
+    joining_pairs: int = Field(
+        2,
+        ge=1,
+        description="Touching pairs needed before lesions are joined across tissues. Officially 2, so that a "
+        "single touching pair is ignored; 1 is the corrected value.",
+    )
+
+
+class RegionRules(Model):
+    """Lesion rules that differ for one region; what is not given follows the challenge."""
+
+    dilation_voxels: int | None = Field(None, ge=0, le=20)
+    min_reference_mm3: Positive | None = None
+    min_prediction: Positive | None = None
+
+
+class Region(Model):
+    """A region that is scored: a set of labels."""
+
+    labels: list[str] = Field(
+        [], description="Names of labels; `any` stands for every positive label (QU-BraTS counts label 3 in "
+        "WT). None where the regions are separate files (QUBIQ).",
+    )  # fmt: skip
+    lesions: RegionRules = RegionRules()
+    join_by: list[str] = Field(
+        [], description="Regions whose lesions join this region's: those touching the same one become one."
+    )
+    scored: bool = Field(True, description="false for a region that only joins others.")
+
+
+class MetricSpec(Model):
+    """One column of results: a metric, its parameters and its values by rule."""
+
+    metric: str = Field("", description="Registered name; by default the name of the column.")
+    surface: Literal["surfel", "voxel"] = Field(
+        "surfel", description="Boundary definition of a distance metric: DeepMind's surfels or border voxels."
+    )
+    spacing: Literal["mm", "voxels", "reversed"] = Field(
+        "mm",
+        description="Unit of distances. voxels: spacing ignored (CaPTk; panoptica's whole image); reversed: "
+        "x and z spacing swapped, the slip of panoptica with SimpleITK (BraTS 2026).",
+    )
+    combine: Literal["directed", "pooled"] = Field(
+        "directed", description="Two directions apart (maximum or mean of both) or all distances together."
+    )
+    tolerance_mm: Positive | Literal["smallest_spacing"] | None = None
+    parameters: dict[str, int | float | str] = Field(
+        {}, description="Further parameters of the metric's function, such as {radius_mm: 5} of hit_rate."
+    )
+    disjoint: Literal["measured", "penalty"] = Field(
+        "measured",
+        description="penalty: masks without a common voxel count as a failure of this metric although their "
+        "distance could be measured (panoptica's whole-image metrics).",
+    )
+    empty_both: Value | None = Field(
+        None, description="Value where there is nothing to measure on either side; none = left out of means."
+    )
+    penalty: Penalty | None = Field(
+        None,
+        description="Value of a failure: one side empty, lesion missed or spurious. "
+        "grid_diagonal: sqrt(nx^2+ny^2+nz^2) of the grid in voxels.",
+    )
+    missing: Penalty | list[Penalty] | None = Field(
+        None,
+        description="Value of a case whose prediction is missing or refused; a list means its largest. "
+        "By default the penalty.",
+    )
+
+
+class Cohorts(Model):
+    """A challenge whose cases follow the rules of several others (GoAT)."""
+
+    challenges: dict[str, str] = Field(description="Cohort name -> challenge whose rules score its cases.")
+    default: str = Field(description="Cohort of a case that no table or file name assigns (with a warning).")
+    case_column: str = "NewID"
+    cohort_column: str = "Cohort"
+
+
+class Registration(Model):
+    """How landmark files and displacement fields of a registration challenge are read."""
+
+    id_column: str = "Landmark"
+    coordinates: list[str] = Field(
+        ["X", "Y", "Z"], min_length=2, max_length=3, description="Columns of the coordinates, in mm."
+    )
+    volume: dict[str, tuple[Value, Value]] = Field(
+        {}, description="Smallest and largest coordinate inside the image, by column; a predicted landmark "
+        "outside refuses the file. Where the reference image is given, its own extent counts.",
+    )  # fmt: skip
+    diagonal_mm: Positive | None = Field(
+        None, description="Diagonal of the image for relative errors; by default the reference image's, "
+        "else the volume's.",
+    )  # fmt: skip
+    missing_landmark: Literal["error", "initial", "exclude"] = Field(
+        "error",
+        description="A landmark without a prediction. error: the file is refused; initial: it counts as not "
+        "moved; exclude: left out, with a warning (a team gains by omitting hard ones).",
+    )
+    world: Literal["lps", "ras"] = Field(
+        "lps", description="World axes of the landmark coordinates: ITK's (BraTS-Reg) or NIfTI's."
+    )
+    components: Literal["lps", "ras", "by_intent"] = Field(
+        "by_intent",
+        description="Axes of the field's vectors. by_intent: lps for an ITK vector image (intent 1007 or "
+        "5-D), ras for a plain 4-D one.",
+    )
+    unit: Literal["mm", "voxels"] = Field(
+        "mm", description="Unit of the field's vectors; voxels are steps along the image's own axes."
+    )
+    agreement_mm: Positive = Field(
+        1.0, description="Median distance of submitted landmarks from those the submitted field gives, above "
+        "which the two disagree (a warning).",
+    )  # fmt: skip
+
+
+class Uncertainty(Model):
+    """How masks are filtered by uncertainty maps."""
+
+    points: int = Field(
+        40, ge=1, le=10_000, description="Steps between the thresholds 0 and 100; both ends are thresholds."
+    )
