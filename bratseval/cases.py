@@ -19,6 +19,7 @@ from typing import NamedTuple
 from bratseval.blocks import Files, Side
 from bratseval.challenge import Challenge
 from bratseval.errors import Problem, ReferenceDataError, UsageError
+from bratseval.inputs import example_name
 from bratseval.model import Case, Part
 
 IGNORED_NAMES = re.compile(r"\.DS_Store|\._.*|Thumbs\.db|~.*|desktop\.ini", re.IGNORECASE)
@@ -100,7 +101,11 @@ def match_files(root: Path, files: Files, side: Side, *, team: str = "", only: P
     problems: list[Problem] = []
     if trusted and strays:
         message = f"{len(strays)} files beside the references are not read, such as {strays[0].name}"
-        problems.append(Problem("note", "SUB003", message, f"references are named like {files.reference[0]}"))
+        problems.append(
+            Problem(
+                "note", "SUB003", message, f"references are named like {example_name(files.reference[0])}"
+            )
+        )
     elif strays:
         known = [path.name for entries in claims.values() for _, path, _ in entries]
         problems += [_stray(path, team, known, files.prediction) for path in strays]
@@ -155,7 +160,7 @@ def _faults(entries: Sequence[tuple[_Name, Path, bool]], case: str, team: str) -
 
 def _stray(path: Path, team: str, known: Sequence[str], patterns: Sequence[str]) -> Problem:
     close = difflib.get_close_matches(path.name, known, n=1, cutoff=0.8)
-    hint = f"names like {close[0]} are read" if close else f"expected a name like {patterns[0]}"
+    hint = f"names like {close[0]} are read" if close else f"expected a name like {example_name(patterns[0])}"
     kind = (
         "an archive inside the folder"
         if path.name.lower().endswith(ARCHIVES)
@@ -180,7 +185,7 @@ def find_references(challenge: Challenge, folder: Path) -> Found:
                 "error",
                 "SUB011",
                 f"no reference of {challenge.name} in {folder}",
-                f"expected file names like {challenge.files.reference[0]}",
+                f"expected file names like {example_name(challenge.files.reference[0])}",
             )
         )
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -42,6 +43,31 @@ def digests(role: str, path: Path | None, parts: Iterable[Part]) -> tuple[InputF
         with contextlib.suppress(InputError):
             found[one] = found.get(one) or digest(role, one)
     return tuple(found.values())
+
+
+# What a piece of a pattern is replaced by in an example, in this order.
+_PLAIN = (
+    (r"\[[^]]*\][*?]|\w\?(?!\w*>)", ""),  # optional
+    (r"\[(?:\\\w|\\)?([^]\\])[^]]*\]", r"\1"),  # the first of several characters
+    (r"\\d\{(\d+)(?:,\d+)?\}", lambda found: "0" * int(found[1])),
+    (r"\\d\+", "1"),
+    (r"\\w\+\??|(?<!\\)\.\+\??", "NAME"),
+    (r"\\(.)", r"\1"),
+)
+
+
+def example_name(pattern: str, case: str = "") -> str:
+    """A file name that a pattern of the YAML matches, of the given case."""
+    text = pattern.replace(r"(?:\.gz)?", r"\.gz")
+    if case:
+        text = re.sub(r"\(\?P<case>(?:[^()]|\([^()]*\))*\)", lambda _: re.escape(case), text)
+    group = re.compile(r"\((?:\?(?:P<\w+>|\w*:|!))?([^()]*)\)([?*]?)")
+    while found := group.search(text):
+        kept = "" if found[2] or found[0].startswith("(?!") else found[1].partition("|")[0]
+        text = text[: found.start()] + kept + text[found.end() :]
+    for piece, plain in _PLAIN:
+        text = re.sub(piece, plain, text)
+    return text
 
 
 def find_part(parts: Iterable[Part], role: str, region: str = "") -> Part | None:

@@ -21,6 +21,7 @@ from bratseval.cases import Found, find_references, find_teams, match_files, pai
 from bratseval.challenge import Rulebook
 from bratseval.doubt import Doubt, examine
 from bratseval.errors import Problem, UsageError
+from bratseval.inputs import example_name
 from bratseval.leaderboard import Leaderboard, rank_teams
 from bratseval.metadata import Metadata, read_metadata
 from bratseval.model import Case, CaseResult
@@ -168,7 +169,9 @@ def plan(
                 message = f"the team's own file is missing; {metrics} takes the penalty"
                 names = next(iter(challenge.files.team.values()))
                 problems.append(
-                    Problem("warning", "SUB007", message, f"expected a name like {names[0]}", team)
+                    Problem(
+                        "warning", "SUB007", message, f"expected a name like {example_name(names[0])}", team
+                    )
                 )
         problems += faults
     if challenge.cohorts is not None:

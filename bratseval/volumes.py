@@ -34,13 +34,15 @@ def read_volume(
     *,
     low: float = -np.inf,
     high: float = np.inf,
+    rounding: float = 0.0,
     onto: Grid | None = None,
     convert: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> Volume:
     """Read a 3-D (or 2-D) image of numbers.
 
-    low, high : smallest and largest value allowed. onto : the grid that the image must share the shape
-    of, checked before its voxels are read. convert : what to keep of every slab, such as a mask.
+    low, high : smallest and largest value allowed; rounding is granted beyond them. onto : the grid that the
+    image must share the shape of, checked before its voxels are read. convert : what to keep of every slab,
+    such as a mask.
     The stored type is kept where the header does not scale it, else float64.
     Raises InputError: codes NII for the file, GEO001 for the shape, NII013 and NII014 for its values.
     """
@@ -54,7 +56,9 @@ def read_volume(
         whole: np.ndarray | None = None
         for z in range(0, nz, step):
             planes = min(step, nz - z)
-            slab = convert(_numbers(source, header, nx * ny * planes, low, high)).reshape(planes, ny, nx)
+            slab = convert(_numbers(source, header, nx * ny * planes, low, high, rounding)).reshape(
+                planes, ny, nx
+            )
             if whole is None:
                 whole = np.empty((nz, ny, nx), slab.dtype)
             whole[z : z + planes] = slab
@@ -89,7 +93,9 @@ def read_field(path: Path) -> tuple[Volume, Literal["lps", "ras"]]:
     return volume, "lps" if header.is_itk_vector else "ras"
 
 
-def _numbers(source: Source, header: Header, count: int, low: float, high: float) -> np.ndarray:
+def _numbers(
+    source: Source, header: Header, count: int, low: float, high: float, rounding: float = 0.0
+) -> np.ndarray:
     """The next values, scaled as the header says; refuses nan, infinity and values out of range."""
     wanted = count * header.dtype.itemsize
     raw = source.read(wanted)
@@ -103,8 +109,8 @@ def _numbers(source: Source, header: Header, count: int, low: float, high: float
     if not (np.isfinite(least) and np.isfinite(most)):
         number = int(np.count_nonzero(~np.isfinite(values)))
         raise source.refusal("NII013", f"{number} or more voxels are NaN or infinite", "write finite numbers")
-    if least < low or most > high:
-        found = least if least < low else most
+    if least < low - rounding or most > high + rounding:
+        found = least if least < low - rounding else most
         message = f"the value {found:g} lies outside {low:g} to {high:g}"
         raise source.refusal("NII014", message, "check the scale and the unit of the map")
     return values

@@ -56,7 +56,7 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
             if part is None:
                 message, hint = f"the map of {region} is missing; penalized", "submit one for every task"
                 raise InputError(Problem("warning", "SUB007", message, hint))
-            volume = read_volume(part.path, low=-ROUNDING, high=1 + ROUNDING, onto=grid)
+            volume = read_volume(part.path, low=0, high=1, rounding=ROUNDING, onto=grid)
             problems += [*volume.notes, *on_grid(volume.grid, grid, part.path, challenge.geometry)]
         except InputError as error:
             problems += error.problems

@@ -11,7 +11,7 @@ from bratseval.blocks import Geometry, Uncertainty
 from bratseval.challenge import Challenge
 from bratseval.errors import InputError, Problem
 from bratseval.images import LabelImage, read_labels, remap_labels
-from bratseval.inputs import find_part, submitted
+from bratseval.inputs import example_name, find_part, submitted
 from bratseval.metrics.filtering import Filtering, filter_by_uncertainty
 from bratseval.model import Case, CaseResult, Cell, Reference, Score
 from bratseval.nifti import Grid
@@ -39,7 +39,7 @@ def read_reference(case: Case, challenge: Challenge) -> Reference:
     part = find_part(case.reference_parts, "brain")
     if part is None:
         message = f"{case.reference}: no image beside it tells where the brain is"
-        hint = f"expected a name like {challenge.files.reference_parts['brain'][0]}"
+        hint = f"expected a name like {example_name(challenge.files.reference_parts['brain'][0], case.case)}"
         raise InputError(Problem("error", "SUB007", message, hint, file=str(case.reference)))
     lowest = [0.0]
 
@@ -124,9 +124,9 @@ def _map(case: Case, region: str, truth: Truth, challenge: Challenge, problems: 
     part = find_part(case.prediction_parts, f"uncertainty_{region}")
     if part is None:
         message = f"the uncertainty map of {region} is missing; penalized"
-        expected = challenge.files.prediction_parts[f"uncertainty_{region}"][0]
-        raise InputError(Problem("warning", "SUB007", message, f"expected a name like {expected}"))
-    volume = read_volume(part.path, low=LOWEST - ROUNDING, high=HIGHEST + ROUNDING, onto=truth.grid)
+        name = example_name(challenge.files.prediction_parts[f"uncertainty_{region}"][0], case.case)
+        raise InputError(Problem("warning", "SUB007", message, f"expected a name like {name}"))
+    volume = read_volume(part.path, low=LOWEST, high=HIGHEST, rounding=ROUNDING, onto=truth.grid)
     problems += [*volume.notes, *on_grid(volume.grid, truth.grid, part.path, challenge.geometry)]
     if 0 < volume.values.max() <= 1:
         message = f"{part.path}: no uncertainty is above 1, so only the threshold 0 filters anything"
