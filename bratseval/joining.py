@@ -10,6 +10,7 @@ from typing import Any
 
 from bratseval.challenge import Rulebook
 from bratseval.errors import Problem, UsageError
+from bratseval.metadata import Metadata
 from bratseval.pipeline import Ended, Options, finish, metadata_of
 from bratseval.results import Results, check_output, read_folder, read_run
 from bratseval.score_files import read_scores, unranked_rows
@@ -26,9 +27,8 @@ def merge(rulebook: Rulebook, folders: Sequence[Path], output: Path, options: Op
         if record["config"] != rulebook.digest
     ]
     parts = [read_folder(folder) for folder in folders]
-    wrong += _given_twice(
-        [(folder, part.scores) for folder, part in zip(folders, parts, strict=True)], "RUN006"
-    )
+    given = [(folder, part.scores) for folder, part in zip(folders, parts, strict=True)]
+    wrong += _given_twice(given, "RUN006") + _same_references(folders)
     if wrong:
         raise UsageError(wrong)
     check_output(output, rulebook.digest, options.overwrite)
@@ -47,6 +47,8 @@ def merge(rulebook: Rulebook, folders: Sequence[Path], output: Path, options: Op
         [row for part in parts for row in part.inputs],
     )
     shards = {tuple(record["shard"]) for record in records}
+    silent = _silent_institutions(_expected_institutions(rulebook, metadata), joined.scores)
+    joined = replace(joined, problems=[*joined.problems, *silent])
     total = max(count for _, count in shards)
     lost = sorted(set(range(1, total + 1)) - {index for index, count in shards if count == total})
     if lost:
@@ -132,10 +134,7 @@ def rank(rulebook: Rulebook, sources: Sequence[Path], output: Path, options: Opt
     faults += _mixed_institutions(rows)
     if faults:
         raise UsageError(faults[:50])
-    expected_sites = [*challenge.ranking.institutions]
-    if challenge.ranking.plan.per_institution:
-        expected_sites += sites.values()
-    problems += _silent_institutions(expected_sites, rows)
+    problems += _silent_institutions(_expected_institutions(rulebook, metadata), rows)
     check_output(output, rulebook.digest, options.overwrite)
     absent = absent_rows(rows)
     problems += [*unranked_rows(rows, challenge), *_absent(absent, rows)]
@@ -168,6 +167,13 @@ def _same_references(folders: Sequence[Path]) -> list[Problem]:
                 problems.append(Problem("error", "RUN010", message, "an institution counts once"))
         found.append((folder, own))
     return problems
+
+
+def _expected_institutions(rulebook: Rulebook, metadata: Metadata) -> list[str]:
+    """Those that the challenge names and, where it ranks within institutions, those of --metadata."""
+    ranking = rulebook.challenge.ranking
+    stated = metadata.institutions.values() if ranking.plan.per_institution else ()
+    return [*ranking.institutions, *stated]
 
 
 def _silent_institutions(expected: Iterable[str], rows: Sequence[ScoreRow]) -> list[Problem]:

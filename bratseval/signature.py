@@ -18,11 +18,15 @@ def signature(rulebook: Rulebook, cases: int) -> str:
 
 
 def _method(challenge: Challenge) -> str:
-    """What the numbers depend on most: rules of lesions, or the kind of challenge and its main choice."""
-    if challenge.uncertainty is not None:
-        return f"{challenge.task}:{challenge.uncertainty.points}points"
+    """What the numbers depend on most: rules of lesions, or the kind of challenge and its main choices."""
     if challenge.task != "segmentation":
-        return challenge.task
+        points = f":{challenge.uncertainty.points}points" if challenge.uncertainty else ""
+        stated = {
+            name: ",".join(f"{key}={value}" for key, value in challenge.metrics[name].parameters.items())
+            for name in challenge.ranking.metrics
+            if name in challenge.metrics
+        }
+        return challenge.task + points + "".join(f"|{name}:{how}" for name, how in stated.items() if how)
     rules = challenge.lesions
     merged = f"+dil{rules.dilation_voxels}" if rules.merge else ""
     matched = f"+{rules.matching}" if rules.matching != "contact" else ""

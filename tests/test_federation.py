@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -324,3 +325,20 @@ def test_everything_wrong_with_the_sites_is_said_at_once(sites: Path, tmp_path: 
     assert done.returncode == 2
     for said in ("was given twice", "was scored under configuration", f"{tmp_path / 'nothing'}"):
         assert said in done.stderr
+
+
+def test_merge_names_a_silent_site_and_one_under_two_names(sites: Path, tmp_path: Path) -> None:
+    both = (sites / "site_a", sites / "site_b")
+    assert bratseval("merge", *both, "-o", tmp_path / "whole").returncode == 0
+    expected = write(tmp_path / "cases.csv", "case,institution\nFeTS2022_09,hospital c\n")
+    done = bratseval("merge", *both, "-o", tmp_path / "joined", "--metadata", expected)
+    assert done.returncode == 4
+    assert "institution hospital c sent no score" in done.stderr
+    renamed = tmp_path / "renamed"
+    shutil.copytree(sites / "site_a", renamed)
+    for name in ("scores.csv", "run.json"):
+        path = renamed / name
+        path.write_text(path.read_text().replace("hospital a", "hospital z"))
+    done = bratseval("merge", sites / "site_a", renamed, "-o", tmp_path / "doubled")
+    assert done.returncode == 2
+    assert "name different institutions but scored the same references" in done.stderr

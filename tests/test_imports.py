@@ -134,7 +134,7 @@ ALLOWED = {
         ),
         *("scoring", "signature", "strata", "supervisor", "tables"),
     },
-    "joining": {"challenge", "errors", "pipeline", "results", "score_files", "tables"},
+    "joining": {"challenge", "errors", "metadata", "pipeline", "results", "score_files", "tables"},
     "screen": {"errors", "leaderboard", "pipeline", "tables"},
     "cli": {"config", "errors", "joining", "pipeline", "results", "screen", "cpus"},
     "__main__": {"cli"},

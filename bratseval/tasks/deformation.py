@@ -26,32 +26,56 @@ from bratseval.volumes import Volume, read_field, read_volume
 MOST = 1e9  # a determinant beyond it is none
 
 
+Fields = dict[str, "Volume | InputError"]  # by role; the error of a broken one
+
+
+def read_fields(case: Case, challenge: Challenge, grid: Grid | None, problems: list[Problem]) -> Fields:
+    """The submitted fields, their vectors in mm along the landmarks' axes.
+
+    grid : that of the reference image, where it is known: a field elsewhere is refused.
+    """
+    rules = challenge.registration_rules
+    fields: Fields = {}
+    for role in ("field", "inverse_field"):
+        try:
+            if (part := find_part(case.prediction_parts, role)) is None:
+                continue
+            volume, by_intent = read_field(part.path)
+            problems += [*volume.notes, *_placed(volume, part.path, challenge, grid)]
+        except InputError as error:
+            fields[role] = error
+            problems += error.problems
+            continue
+        components = by_intent if rules.components == "by_intent" else rules.components
+        vectors = to_world(
+            volume.values, volume.grid.affine, components=components, unit=rules.unit, world=rules.world
+        )
+        fields[role] = replace(volume, values=vectors)
+    return fields
+
+
 def score_smoothness(
-    case: Case, challenge: Challenge, grid: Grid | None, problems: list[Problem]
+    case: Case, challenge: Challenge, grid: Grid | None, fields: Fields, problems: list[Problem]
 ) -> list[Score]:
     """Scores of the determinants: of their image, or of the field where only that is submitted.
 
-    grid : that of the reference image, where it is known. A broken image takes the penalty although a
-    field is there: breaking a file never helps.
+    A broken image takes the penalty although a field is there: breaking a file never helps.
     """
     columns = metrics_reading(challenge, "jacobian")
     if not columns:
         return []
+    field = fields.get("field")
+    fault = field if isinstance(field, InputError) else None
     computed: np.ndarray | None = None
-    fault: InputError | None = None
-    try:
-        if (field := _read_field(case, "field", challenge, grid, problems)) is not None:
-            affine = in_world(field.grid.affine, challenge.registration_rules.world)
-            computed = jacobian_determinant(field.values, affine)
-    except InputError as error:
-        fault = error
-        problems += error.problems
+    if isinstance(field, Volume):
+        affine = in_world(field.grid.affine, challenge.registration_rules.world)
+        computed = jacobian_determinant(field.values, affine)
     determinants = computed
     try:
         if part := find_part(case.prediction_parts, "jacobian"):
             volume = read_volume(part.path, low=-MOST, high=MOST, onto=grid)
             problems += [*volume.notes, *_placed(volume, part.path, challenge, grid)]
-            determinants, fault = volume.values.astype(np.float64), None
+            determinants = volume.values.astype(np.float64)
             if computed is not None and computed.shape != determinants.shape:
                 message = f"{part.path}: the shape is {determinants.shape}, the field's {computed.shape}"
                 hint = "submit both on one grid"
@@ -70,33 +94,26 @@ def score_smoothness(
 
 
 def compare_with_fields(
-    case: Case, challenge: Challenge, grid: Grid | None, moving: np.ndarray, predicted: np.ndarray
+    case: Case, challenge: Challenge, fields: Fields, moving: np.ndarray, predicted: np.ndarray
 ) -> list[Problem]:
-    """What is wrong with the fields, and where they do not take the landmarks to the submitted points.
+    """Where the submitted fields do not take the landmarks to the submitted points.
 
     moving, predicted : (n, d), mm: the landmarks of the moving image and their submitted places.
     """
     rules = challenge.registration_rules
     problems: list[Problem] = []
     for role, start, end in (("field", predicted, moving), ("inverse_field", moving, predicted)):
-        try:
-            part = find_part(case.prediction_parts, role)
-            field = _read_field(case, role, challenge, grid, [])
-        except InputError as error:
-            problems += error.problems
-            continue
-        if part is None or field is None or start.shape[1] != 3:
+        field = fields.get(role)
+        if not isinstance(field, Volume) or start.shape[1] != 3 or not len(start):
             continue
         moved = displacement_at(field.values, in_world(field.grid.affine, rules.world), start)
         off = np.linalg.norm(start + moved - end, axis=1)
         inside = ~np.isnan(off)
-        name = str(part.path)
-        if off.size and not inside.any():
+        name = next(str(part.path) for part in case.prediction_parts if part.role == role)
+        if not inside.any():
             message = f"{name}: no landmark lies in the field, so it was not compared with the points"
             hint = "keep the header of the reference image"
             problems.append(Problem("note", "GEO007", message, hint, file=name))
-        elif not inside.any():
-            continue
         elif np.median(off[inside]) > rules.agreement_mm:
             message = (
                 f"{name}: the field takes the landmarks {np.median(off[inside]):.3g} mm (median) from the "
@@ -105,23 +122,6 @@ def compare_with_fields(
             hint = "check direction, axes and unit of the field: mm along the axes that the challenge states"
             problems.append(Problem("warning", "GEO006", message, hint, file=name))
     return problems
-
-
-def _read_field(
-    case: Case, role: str, challenge: Challenge, grid: Grid | None, problems: list[Problem]
-) -> Volume | None:
-    """A submitted field in mm along the landmarks' axes, None where there is none. Raises InputError."""
-    part = find_part(case.prediction_parts, role)
-    if part is None:
-        return None
-    rules = challenge.registration_rules
-    volume, by_intent = read_field(part.path)
-    problems += [*volume.notes, *_placed(volume, part.path, challenge, grid)]
-    components = by_intent if rules.components == "by_intent" else rules.components
-    vectors = to_world(
-        volume.values, volume.grid.affine, components=components, unit=rules.unit, world=rules.world
-    )
-    return replace(volume, values=vectors)
 
 
 def _placed(volume: Volume, path: Path, challenge: Challenge, grid: Grid | None) -> list[Problem]:

@@ -23,7 +23,7 @@ from bratseval.model import Case, CaseResult, Cell, Reference, Score
 from bratseval.nifti import Grid, read_grid
 from bratseval.number_tables import NumberTable, read_numbers, refusal
 from bratseval.policy import expected_scores
-from bratseval.tasks.deformation import compare_with_fields, score_smoothness
+from bratseval.tasks.deformation import compare_with_fields, read_fields, score_smoothness
 from bratseval.tasks.measuring import measure, metrics_reading, penalized
 
 
@@ -81,11 +81,12 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     except InputError as error:
         problems += () if case.prediction is None else error.problems  # the missing ones are listed already
         scores += penalized(challenge, "", columns, error)
-    scores += score_smoothness(case, challenge, truth.grid, problems)
+    fields = read_fields(case, challenge, truth.grid, problems)
+    scores += score_smoothness(case, challenge, truth.grid, fields, problems)
     own = [index for index, name in enumerate(truth.ids) if name in points]
     moving = truth.moving[own]
     predicted = np.array([points[truth.ids[index]] for index in own]).reshape(moving.shape)
-    problems += compare_with_fields(case, challenge, truth.grid, moving, predicted)
+    problems += compare_with_fields(case, challenge, fields, moving, predicted)
     order = {pair: index for index, pair in enumerate(expected_scores(challenge, case))}
     scores.sort(key=lambda one: order[one.region, one.metric])
     return CaseResult(case, tuple(scores), tuple(problems), details=details)
