@@ -55,7 +55,7 @@ def test_points_of_a_slide_have_two_coordinates(tmp_path: Path) -> None:
 
 
 def rated(folder: Path) -> None:
-    """Two landmarks; the raters put the first 3 mm to either side of the reference and agree on the second."""
+    """Two landmarks: the raters mark the first 3 mm to either side of the reference, the second alike."""
     references = folder / "references"
     write(references / "p1_reference_landmarks.csv", "Landmark,X,Y,Z", "1,10,-20,30", "2,40,-50,60")
     write(references / "p1_moving_landmarks.csv", "Landmark,X,Y,Z", "1,19,-20,30", "2,49,-50,60")
