@@ -273,13 +273,14 @@ def pair_cases(
             )
         )
     if missing:
+        empty = ", an empty mask where nothing is found" if challenge.labels else ""
         shown = ", ".join(missing[:20]) + (f", and {len(missing) - 20} more" if len(missing) > 20 else "")
         problems.append(
             Problem(
                 "warning",
                 "SUB004",
                 f"{len(missing)} of {len(cases)} cases missing ({shown}); penalized",
-                "submit a file for every case, an empty mask where nothing is found",
+                f"submit a file for every case{empty}",
                 team,
             )
         )
