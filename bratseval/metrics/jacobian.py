@@ -71,4 +71,6 @@ def sdlogj(jacobian: Jacobian, added: Annotated[float, Field(gt=0)] = 3.0) -> fl
 
     Learn2Reg's SDlogJ (added 3), here over the whole volume; its evaluation drops two voxels at the border.
     """
-    return float(np.log(np.clip(jacobian.determinants + added, 1e-9, 1e9)).std())
+    values = jacobian.determinants + added
+    np.log(np.clip(values, 1e-9, 1e9, out=values), out=values)  # in place: a whole volume of them
+    return float(values.std())
