@@ -147,6 +147,11 @@ class Challenge(Model):
                 faults.append("lesions: matching by contact with dilation needs merge: [reference]")
         if bool(self.regions) == (self.task == "registration"):
             faults.append("regions: a registration has none, every other task needs one")
+        faults += [
+            f"{block}: has no meaning in a {self.task} challenge"
+            for block in ("registration", "uncertainty")
+            if getattr(self, block) is not None and self.task != block
+        ]
         for task, roles in REFERENCE_ROLES.items():
             absent = [role for role in roles if role not in self.files.reference_parts]
             if self.task == task and absent:

@@ -17,14 +17,17 @@ SEGMENTATION = {
     *(f"brats2024-{name}" for name in ("gli", "men-rt", "ssa", "ped", "met", "goat")),
     *(f"brats2025-{name}" for name in ("gli", "men", "men-rt", "ssa", "ped", "met", "goat")),
     *(f"brats2026-{name}" for name in ("gli", "men", "men-rt", "met", "ped", "goat")),
-    "fets2022-task2",
-    "fets2024",
+    *("fets2021-task1", "fets2022-task1", "fets2022-task2", "fets2024"),
     "generic-segmentation",
 }
 
 
-def test_every_segmentation_challenge_of_the_contract_is_bundled() -> None:
-    assert set(bundled_names()) >= SEGMENTATION
+# Those whose cases are more than one mask.
+OTHERS = {"brats-reg-2022", "landmark-hit-rate", "landmark-rtre", "qu-brats-2020", "qubiq-2021"}
+
+
+def test_the_challenges_of_the_contract_are_bundled() -> None:
+    assert set(bundled_names()) >= SEGMENTATION | OTHERS
 
 
 @pytest.mark.parametrize("name", bundled_names())
@@ -70,6 +73,7 @@ def problems(path: Path) -> list[str]:
 
 
 BASE = "extends: brats2023-gli\nname: my\n"
+HIT = "extends: landmark-hit-rate\nname: my\n"
 
 
 @pytest.mark.parametrize(
@@ -104,6 +108,37 @@ BASE = "extends: brats2023-gli\nname: my\n"
         (BASE + "labels: {ET: 300}\n", "labels.ET: Input should be less than or equal to 255 (found 300)"),
         (BASE + "metrics: {dice: {penalty: .inf}}\n", "metrics.dice.penalty"),
         (BASE + "metrics: {dice: {tolerance_mm: 1}}\n", "tolerance_mm has no meaning for dice"),
+        (
+            BASE + "metrics: {dice: {parameters: {radius: 1}}}\n",
+            "dice: dice has no parameter 'radius' (it has none)",
+        ),
+        (HIT + "metrics: {near: {metric: hit_rate}}\n", "near: parameters must state radius_mm of hit_rate"),
+        (
+            HIT + "metrics: {near: {metric: hit_rate, parameters: {radius: 1}}}\n",
+            "near: hit_rate has no parameter 'radius' (it has center, radius_mm)",
+        ),
+        (
+            HIT + "metrics: {near: {metric: hit_rate, parameters: {radius_mm: far}}}\n",
+            "near: radius_mm: Input should be a valid number",
+        ),
+        (
+            HIT + "metrics: {near: {metric: hit_rate, parameters: {radius_mm: 1, center: mean}}}\n",
+            "near: center: Input should be 'reference' or 'raters'",
+        ),
+        (BASE + "metrics: {mee: {}}\n", "metrics.mee: mee cannot be computed in a segmentation challenge"),
+        (BASE + "metrics: {convergence_score: {}}\n", "files.team has no pattern for rounds"),
+        (BASE + "uncertainty: {points: 10}\n", "uncertainty: has no meaning in a segmentation challenge"),
+        (BASE + "regions: {WT: [any]}\n", "regions.WT: label 'any' is not in labels"),
+        (BASE + "regions: {WT: {}}\n", "regions.WT: no label is named"),
+        (BASE + "task: registration\n", "a registration challenge needs moving"),
+        (HIT + "regions: {WT: {}}\n", "regions: a registration has none"),
+        (HIT + "files: {unread: ['(']}\n", "is not a regular expression"),
+        (HIT + "files: {team: {rounds: ['(?P<case>x)']}}\n", "but the file is of the whole team"),
+        (HIT + "files: {reference_parts: {moving: ['x']}}\n", "has no group (?P<case>...)"),
+        (
+            "extends: qu-brats-2020\nname: my\nregions: {ED: [ED]}\n",
+            "regions.ED: files.prediction_parts has no uncertainty_ED",
+        ),
         (BASE + "name: twice\n", "my.yaml:3: not valid YAML: found duplicate key"),
         (BASE + "title: [\n", "not valid YAML"),
         (BASE + "title: !!python/object/apply:os.system ['true']\n", "is not allowed"),
