@@ -28,7 +28,6 @@ class NumberTable:
     """Rows of a table: line of the file, id (empty without an id column), numbers by column (nan where the
     cell is none), and what is wrong with them, for the reader to add to: pairs of sentence and remedy."""
 
-    path: Path
     lines: tuple[int, ...]
     ids: tuple[str, ...]
     numbers: tuple[dict[str, float], ...]
@@ -89,7 +88,7 @@ def read_numbers(
                 faults.append((text, "write numbers with a dot as decimal mark"))
             else:
                 numbers[-1][name] = value
-    return NumberTable(path, tuple(lines), tuple(ids), tuple(numbers), tuple(faults), sure)
+    return NumberTable(tuple(lines), tuple(ids), tuple(numbers), tuple(faults), sure)
 
 
 def header_of(path: Path) -> list[str]:
