@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bratseval.errors import Problem
-from bratseval.nifti import PIECE, Grid, Header, Limits, Source, read_header
+from bratseval.nifti import PIECE, Grid, Header, Limits, Source, read_header, scaled
 
 MOST_VALUES = 256  # different unknown values after which a file is no label image
 SNAP = 1e-3
@@ -137,8 +137,7 @@ def _labels(
     above: int,
 ) -> np.ndarray:
     """Stored voxels to uint8 labels; counts unknown values, refuses what is no whole number."""
-    if header.slope != 1.0 or header.intercept != 0.0:
-        values = values * header.slope + header.intercept
+    values = scaled(values, header)
     if values.dtype.kind == "f":
         values = _whole_numbers(source, values)
     if values.dtype != np.uint8:

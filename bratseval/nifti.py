@@ -156,6 +156,14 @@ def _scaling(source: Source, slope: float, intercept: float) -> tuple[float, flo
     return float(slope), float(intercept)
 
 
+def scaled(values: np.ndarray, header: Header) -> np.ndarray:
+    """Stored values as the header scales them, in 64 bits; as they are where it does not."""
+    if header.slope == 1.0 and header.intercept == 0.0:
+        return values
+    with np.errstate(over="ignore", invalid="ignore"):  # readers refuse what is not finite
+        return values.astype(np.float64) * header.slope + header.intercept
+
+
 def _grid(
     source: Source,
     shape: tuple[int, int, int],
@@ -177,8 +185,9 @@ def _grid(
         scale = np.array([-spacing[0], spacing[1], spacing[2]])
         affine = np.diag([*scale, 1.0])
         affine[:3, 3] = -(np.array(shape) - 1) / 2 * scale
-    singular = not np.isfinite(affine).all()
-    if singular or abs(np.linalg.det(affine[:3, :3])) < 1e-6 * spacing[0] * spacing[1] * spacing[2]:
+    with np.errstate(all="ignore"):  # nan fails the comparison too
+        size = abs(np.linalg.det(affine[:3, :3]))
+    if not np.isfinite(affine).all() or not size >= 1e-6 * spacing[0] * spacing[1] * spacing[2]:
         raise source.refusal("NII008", "the affine is singular or not finite", "repair sform and qform")
     if by_sform is not None and by_qform is not None:
         shift = corner_shift(shape, by_sform, by_qform)
@@ -213,7 +222,8 @@ def _qform(
 def corner_shift(shape: tuple[int, int, int], first: np.ndarray, second: np.ndarray) -> float:
     """Largest distance in mm between the places that two affines give to a corner voxel."""
     corners = np.array([[*corner, 1] for corner in product(*((0, extent - 1) for extent in shape))], float)
-    return float(np.linalg.norm((corners @ (first - second).T)[:, :3], axis=1).max())
+    with np.errstate(all="ignore"):  # an absurd affine is inf or nan mm off
+        return float(np.linalg.norm((corners @ (first - second).T)[:, :3], axis=1).max())
 
 
 def geometry_problems(reference: Grid, prediction: Grid, tolerance: float = 0.05) -> list[Problem]:
@@ -237,7 +247,7 @@ def geometry_problems(reference: Grid, prediction: Grid, tolerance: float = 0.05
         message = "the file has neither sform nor qform, so its place is unknown"
         return [problem("GEO004", message, keep)]
     shift = corner_shift(reference.shape, reference.affine, prediction.affine)
-    if shift > tolerance * min(reference.spacing_mm):
+    if not shift <= tolerance * min(reference.spacing_mm):
         places = [_text(grid.affine[:3, 3]) for grid in (prediction, reference)]
         same_axes = np.allclose(prediction.affine[:3, :3], reference.affine[:3, :3], rtol=0, atol=1e-6)
         what = f"origin is {places[0]}, reference has {places[1]}"

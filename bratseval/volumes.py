@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from bratseval.errors import Problem
-from bratseval.nifti import PIECE, Grid, Header, Limits, Source, geometry_problems, read_header
+from bratseval.nifti import PIECE, Grid, Header, Limits, Source, geometry_problems, read_header, scaled
 
 MOST_MM = 1e6  # a displacement of a kilometer is none, and its determinants would overflow
 LIMITS = Limits(max_voxels=2**29, max_bytes=2**31)  # the whole volume is held, not a box of it
@@ -101,10 +101,7 @@ def _numbers(
     raw = source.read(wanted)
     if len(raw) != wanted:
         raise source.refusal("NII005", "the file ends before its image does", "write the file again")
-    values: np.ndarray[Any, Any] = np.frombuffer(raw, header.dtype)
-    if header.slope != 1.0 or header.intercept != 0.0:
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
-            values = values.astype(np.float64) * header.slope + header.intercept
+    values = scaled(np.frombuffer(raw, header.dtype), header)
     least, most = values.min(), values.max()
     if not (np.isfinite(least) and np.isfinite(most)):
         number = int(np.count_nonzero(~np.isfinite(values)))

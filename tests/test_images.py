@@ -7,6 +7,7 @@ import os
 import struct
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -324,6 +325,15 @@ def rotated(degrees: float) -> np.ndarray:
 )
 def test_grids_are_compared_by_the_largest_corner_shift(affine: np.ndarray, expected: list[str]) -> None:
     assert [problem.code for problem in geometry_problems(grid(), grid(affine))] == expected
+
+
+def test_an_absurd_affine_is_no_place() -> None:
+    """Corners at infinity on both sides of zero: their distance is nan, which is not below the tolerance."""
+    absurd = np.eye(4)
+    absurd[0, :3] = 1e308, -1e308, 1e308
+    assert [problem.code for problem in geometry_problems(grid(), replace(grid(), affine=absurd))] == [
+        "GEO002"
+    ]
 
 
 def test_shape_and_lost_affine() -> None:
