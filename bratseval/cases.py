@@ -292,11 +292,18 @@ def pair_cases(
     return cases, problems
 
 
-def team_case(team: str, predictions: Found) -> Case:
-    """What is scored once for a team: its own files."""
+def team_case(challenge: Challenge, team: str, predictions: Found) -> tuple[Case, list[Problem]]:
+    """What is scored once for a team: its own files; and a warning where it has none."""
     parts = predictions.parts.get("", ())
     refused = tuple(problem for part in parts for problem in part.refused)
-    return Case(team, "", Path(), parts[0].path if parts else None, refused=refused, prediction_parts=parts)
+    path = parts[0].path if parts else None
+    case = Case(team, "", Path(), path, refused=refused, prediction_parts=parts)
+    if parts:
+        return case, []
+    metrics = ", ".join(challenge.team_metrics)
+    message = f"the team's own file is missing; {metrics} takes the penalty"
+    hint = f"expected a name like {example_name(next(iter(challenge.files.team.values()))[0])}"
+    return case, [Problem("warning", "SUB007", message, hint, team)]
 
 
 def _nearest_case(case: str, known: Iterable[str]) -> str:

@@ -13,20 +13,6 @@ from bratseval.errors import InputError, Problem
 from bratseval.model import Case, InputFile, Part
 
 
-def digest(role: str, path: Path) -> InputFile:
-    """Digest of a regular file, refused as the reader would refuse it. Raises InputError."""
-    try:
-        if not stat.S_ISREG(path.lstat().st_mode):
-            message, hint = f"{path}: this is not a regular file", "submit the file itself"
-            raise InputError(Problem("error", "NII001", message, hint, file=str(path)))
-        with path.open("rb") as file:
-            hexadecimal = hashlib.file_digest(file, "sha256").hexdigest()
-            return InputFile(role, path.name, file.tell(), hexadecimal)
-    except OSError as error:
-        message = f"{path} cannot be read ({error.strerror})"
-        raise InputError(Problem("error", "NII001", message, "check the file", file=str(path))) from None
-
-
 def submitted(case: Case) -> Path:
     """The prediction of a case. Raises InputError where it is missing (SUB004) or refused."""
     if case.refused:
@@ -38,11 +24,15 @@ def submitted(case: Case) -> Path:
 
 def digests(role: str, path: Path | None, parts: Iterable[Part]) -> tuple[InputFile, ...]:
     """Digests of a file and its parts, as far as they can be read; who reads them says what is wrong."""
-    found: dict[Path, InputFile] = {}
-    for one in [*([path] if path else []), *(part.path for part in parts if not part.refused)]:
-        with contextlib.suppress(InputError):
-            found[one] = found.get(one) or digest(role, one)
-    return tuple(found.values())
+    files = [*([path] if path else []), *(part.path for part in parts if not part.refused)]
+    found = []
+    for one in dict.fromkeys(files):
+        with contextlib.suppress(OSError):
+            if stat.S_ISREG(one.lstat().st_mode):
+                with one.open("rb") as file:
+                    hexadecimal = hashlib.file_digest(file, "sha256").hexdigest()
+                    found.append(InputFile(role, one.name, file.tell(), hexadecimal))
+    return tuple(found)
 
 
 # What a piece of a pattern is replaced by in an example, in this order.

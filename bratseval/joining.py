@@ -154,18 +154,18 @@ def _same_references(folders: Sequence[Path]) -> list[Problem]:
     """Result folders of different institutions whose references are the same files."""
     found: list[tuple[Path, set[str]]] = []
     problems = []
-    for folder in folders:
+    for folder in dict.fromkeys(folders):
         if not (folder / "inputs.csv").is_file():
             continue
         rows = read_rows(folder / "inputs.csv")[1]
-        own = {row["sha256"] for row in rows if row.get("role") == "reference" and row.get("sha256")}
-        for other, digests in found:
-            if other != folder and len(own) > 1 and (own <= digests or digests <= own):
-                if read_run(folder)["institutions"] == read_run(other)["institutions"]:
-                    continue  # teams of one site, or one site given twice, which its rows tell
+        digests = {row["sha256"] for row in rows if row.get("role") == "reference" and row.get("sha256")}
+        for other, theirs in found:
+            same = len(digests) > 1 and (digests <= theirs or theirs <= digests)
+            # Folders of one institution are its teams, or one given twice, which its rows tell.
+            if same and read_run(folder)["institutions"] != read_run(other)["institutions"]:
                 message = f"{folder} and {other} name different institutions but scored the same references"
                 problems.append(Problem("error", "RUN010", message, "an institution counts once"))
-        found.append((folder, own))
+        found.append((folder, digests))
     return problems
 
 

@@ -35,14 +35,15 @@ class NumberTable:
     ids_are_sure: bool  # false where a row is no row, or an id is empty or repeated
 
 
-def refusal(path: Path, faults: Sequence[tuple[str, str]], code: str = "CSV011") -> InputError:
+def refusal(path: Path, faults: Sequence[tuple[str, str]]) -> InputError:
     """The error that refuses a table; faults are pairs of sentence and remedy."""
     shown = [
-        Problem("error", code, f"{path}{text}", hint, file=str(path)) for text, hint in faults[:MAX_FAULTS]
+        Problem("error", "CSV011", f"{path}{text}", hint, file=str(path))
+        for text, hint in faults[:MAX_FAULTS]
     ]
     if len(faults) > MAX_FAULTS:
         more = f"{path}: {len(faults) - MAX_FAULTS} more faults of this kind"
-        shown.append(Problem("error", code, more, "write the file again", file=str(path)))
+        shown.append(Problem("error", "CSV011", more, "write the file again", file=str(path)))
     return InputError(shown)
 
 

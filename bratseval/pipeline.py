@@ -21,7 +21,6 @@ from bratseval.cases import Found, find_references, find_teams, match_files, pai
 from bratseval.challenge import Rulebook
 from bratseval.doubt import Doubt, examine
 from bratseval.errors import Problem, UsageError
-from bratseval.inputs import example_name
 from bratseval.leaderboard import Leaderboard, rank_teams
 from bratseval.metadata import Metadata, read_metadata
 from bratseval.model import Case, CaseResult
@@ -163,16 +162,9 @@ def plan(
         own, faults = pair_cases(challenge, found, team, predictions, institutions, cohorts)
         cases += own
         if challenge.team_metrics:
-            cases.append(team_case(team, predictions))
-            if cases[-1].prediction is None:
-                metrics = ", ".join(challenge.team_metrics)
-                message = f"the team's own file is missing; {metrics} takes the penalty"
-                names = next(iter(challenge.files.team.values()))
-                problems.append(
-                    Problem(
-                        "warning", "SUB007", message, f"expected a name like {example_name(names[0])}", team
-                    )
-                )
+            of_team, lacking = team_case(challenge, team, predictions)
+            cases.append(of_team)
+            problems += lacking
         problems += faults
     if challenge.cohorts is not None:
         unassigned = sorted(case for case in found.files if case not in cohorts and case not in found.cohorts)

@@ -48,16 +48,17 @@ class Rules:
 def score_case(rules: Rules, case: Case) -> CaseResult:
     """Read, check and score one case, or a team's own files; never raises for what is wrong with them."""
     challenge = _with_geometry(rules.rulebook.rules_of(case.cohort), rules.geometry)
-    expected = expected_scores(challenge, case)
     if not case.case:
         return _tagged(_scored(case, challenge, Reference(None), federation.score))
     try:
-        reference = read_reference(replace(case, team="", prediction=None, prediction_parts=()), challenge)
+        reference = read_reference(_without_team(case), challenge)
     except InputError as error:
         hint = "the organizer must repair the reference"
         unusable = [replace(p, code="SUB014", case=case.case, hint=hint) for p in error.problems]
         reason = "the reference cannot be read"
-        scores = tuple(by_rule(*pair, None, "not_applicable", reason) for pair in expected)
+        scores = tuple(
+            by_rule(*pair, None, "not_applicable", reason) for pair in expected_scores(challenge, case)
+        )
         return CaseResult(case, scores + _of_other_cohorts(rules, case, scores), tuple(unusable))
     result = _tagged(_scored(case, challenge, reference, TASKS[challenge.task].score))
     return replace(
@@ -83,6 +84,11 @@ def _scored(
         scores = unscored(challenge, expected_scores(challenge, case), error, reference.grid_shape)
         listed = case.prediction is None or case.refused  # by the plan, which saw the names of all files
         return CaseResult(case, scores, () if listed else error.problems, inputs)
+
+
+def _without_team(case: Case) -> Case:
+    """The case with its reference side alone, the same for every team."""
+    return replace(case, team="", prediction=None, refused=(), prediction_parts=())
 
 
 @lru_cache(maxsize=2)

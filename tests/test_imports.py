@@ -86,18 +86,8 @@ ALLOWED = {
     "tasks.measuring": {"challenge", "errors", "metrics.registry", "model", "policy"},
     "tasks.placing": {"blocks", "errors", "nifti"},
     "tasks.segmentation": {
-        *(
-            "blocks",
-            "challenge",
-            "errors",
-            "images",
-            "metrics.registry",
-            "model",
-            "nifti",
-            "policy",
-            "regions",
-        ),
-        *("inputs", "resample"),
+        *("blocks", "challenge", "errors", "images", "inputs", "metrics.registry", "model", "policy"),
+        *("regions", "resample", "tasks.placing"),
     },
     "tasks.deformation": {
         *("challenge", "errors", "fields", "inputs", "metrics.jacobian", "model", "nifti"),

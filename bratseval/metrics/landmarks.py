@@ -22,6 +22,7 @@ Radius = Annotated[float, Field(ge=0)]
 Step = Annotated[float, Field(ge=1e-3, le=1e4)]
 Center = Literal["reference", "raters"]
 Area = Literal["exact", "trapezoid"]
+LARGEST_RADIUS_MM, STEP_MM = 10.0, 0.25  # of a curve whose challenge states none
 _STATISTICS: dict[str, Callable[[np.ndarray], np.floating]] = {
     "median": np.median,
     "mean": np.mean,
@@ -150,9 +151,9 @@ def hit_rate(landmarks: Landmarks, radius_mm: Radius, center: Center = "referenc
 @metric("hit_rate_auc", reads="landmarks", best=1.0, worst=0.0)
 def hit_rate_auc(
     landmarks: Landmarks,
-    largest_radius_mm: Positive = 10.0,
+    largest_radius_mm: Positive = LARGEST_RADIUS_MM,
     area: Area = "exact",
-    step_mm: Step = 0.25,
+    step_mm: Step = STEP_MM,
     center: Center = "reference",
 ) -> float:
     """Area under the curve of hit rate against radius, from 0 to largest_radius_mm, divided by it; 0 to 1.

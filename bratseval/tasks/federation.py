@@ -30,10 +30,9 @@ def read_rounds(path: Path) -> Rounds:
     binary_dice columns, whose mean is the round's score. Raises InputError with every fault.
     """
     header = header_of(path)
-    scores = ["round_score"] if "round_score" in header else list(DICE_COLUMNS)
+    official = "round_score" not in header and not set(DICE_COLUMNS).isdisjoint(header)
+    scores = list(DICE_COLUMNS) if official else ["round_score"]
     clock = "time" if "time" in header and "round_time_s" not in header else "round_time_s"
-    if "round_score" not in header and not set(DICE_COLUMNS) & set(header):
-        scores = ["round_score"]  # the column that the error names
     table = read_numbers(path, [clock, *scores], id_column="round", strict=False)
     faults = list(table.faults)
     faults += [

@@ -18,7 +18,7 @@ from bratseval.challenge import Challenge
 from bratseval.errors import InputError, Problem
 from bratseval.fields import in_world
 from bratseval.inputs import find_part, submitted
-from bratseval.metrics.landmarks import Landmarks, hit_rate_curve
+from bratseval.metrics.landmarks import LARGEST_RADIUS_MM, STEP_MM, Landmarks, hit_rate_curve
 from bratseval.model import Case, CaseResult, Cell, Reference, Score
 from bratseval.nifti import Grid, read_grid
 from bratseval.number_tables import NumberTable, read_numbers, refusal
@@ -215,7 +215,7 @@ def _details(
     if spec is not None and errors.size:
         largest, step = (
             float(spec.parameters.get(name, usual))
-            for name, usual in (("largest_radius_mm", 10.0), ("step_mm", 0.25))
+            for name, usual in (("largest_radius_mm", LARGEST_RADIUS_MM), ("step_mm", STEP_MM))
         )
         curve = zip(*hit_rate_curve(errors, largest, step), strict=True)
         details["curves.csv"] = tuple(("", "hit_rate", float(at), float(share)) for at, share in curve)

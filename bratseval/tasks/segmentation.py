@@ -15,15 +15,15 @@ import numpy as np
 
 from bratseval.blocks import MetricSpec
 from bratseval.challenge import Challenge
-from bratseval.errors import InputError, Problem
+from bratseval.errors import Problem
 from bratseval.images import LabelImage, read_labels, remap_labels
 from bratseval.inputs import submitted
 from bratseval.metrics.registry import Metric, find_metric
 from bratseval.model import Case, CaseResult, Cell, Reference, Score
-from bratseval.nifti import geometry_problems
 from bratseval.policy import by_rule, resolve_penalty
 from bratseval.regions import LesionMatch, Prepared, RegionPair, prepare
 from bratseval.resample import resample_nearest
+from bratseval.tasks.placing import on_grid
 
 
 def read_reference(case: Case, challenge: Challenge) -> Reference:
@@ -36,9 +36,11 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     """Read and score the prediction. Raises InputError where the file is refused."""
     path = submitted(case)
     image = _read(path, challenge)
-    problems = [*image.notes, *_unknown_labels(image, case, challenge)]
-    placed = _onto_reference(image, reference.data, path, challenge, problems)
-    scores, lesions = score_lesions(reference.data, prepare(placed, challenge, "prediction"), challenge)
+    elsewhere = on_grid(image.grid, reference.data.grid, path, challenge.geometry, only_file=True)
+    problems = [*image.notes, *_unknown_labels(image, case, challenge), *elsewhere]
+    if elsewhere and challenge.geometry.policy == "resample":
+        image = resample_nearest(image, reference.data.grid)
+    scores, lesions = score_lesions(reference.data, prepare(image, challenge, "prediction"), challenge)
     return CaseResult(case, tuple(scores), tuple(problems), details={"lesions.csv": tuple(lesions)})
 
 
@@ -59,23 +61,6 @@ def _unknown_labels(image: LabelImage, case: Case, challenge: Challenge) -> list
     message = f"labels {found} are not in {{{allowed}}}; counted as background"
     hint = "export with the labels of this edition, or set labels and remap in the YAML"
     return [Problem("warning", "LBL001", message, hint, file=str(case.prediction))]
-
-
-def _onto_reference(
-    image: LabelImage, reference: Prepared, path: Path, challenge: Challenge, problems: list[Problem]
-) -> LabelImage:
-    """Refuse another grid, resample onto it, or ignore all but the shape, as the policy says."""
-    policy = challenge.geometry.policy
-    placed = [
-        replace(problem, file=str(path))
-        for problem in geometry_problems(reference.grid, image.grid, challenge.geometry.tolerance)
-    ]
-    resized = any(problem.code == "GEO001" for problem in placed)
-    if placed and (policy == "strict" or (policy == "ignore" and resized)):
-        raise InputError(placed)
-    hint = f"scored all the same: geometry is {policy}"
-    problems += [replace(problem, severity="warning", hint=hint) for problem in placed]
-    return resample_nearest(image, reference.grid) if placed and policy == "resample" else image
 
 
 def score_lesions(
