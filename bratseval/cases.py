@@ -12,33 +12,46 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from bratseval.archives import MOST_LEVELS, OTHER_SUFFIXES, SUFFIXES, ArchiveLimits, Entry, list_archive
 from bratseval.blocks import Files, Side
 from bratseval.challenge import Challenge
-from bratseval.errors import Problem, ReferenceDataError, UsageError
+from bratseval.errors import InputError, Problem, ReferenceDataError, UsageError
 from bratseval.inputs import example_name
 from bratseval.model import Case, Part
 
-IGNORED_NAMES = re.compile(r"\.DS_Store|\._.*|Thumbs\.db|~.*|desktop\.ini", re.IGNORECASE)
-IGNORED_FOLDERS = {"__MACOSX", ".idea", ".git", "__pycache__"}
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+IGNORED_NAMES = re.compile(
+    r"\.DS_Store|\._.*|Thumbs\.db|~.*|desktop\.ini|\.git(?:ignore|attributes|keep)", re.IGNORECASE
+)
+IGNORED_FOLDERS = {"__MACOSX", ".idea", ".git", ".github", "__pycache__"}
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """Files of one side by case id; a case with several files or a refused one has problems.
 
-    parts: the further files of a case, those of the whole team under an empty case.
+    parts: the further files of a case, those of the whole team under an empty case. unusable: why nothing
+    of a submission can be read, so that every case takes the penalty.
     """
 
-    files: Mapping[str, Path]
-    cohorts: Mapping[str, str]
-    refused: Mapping[str, tuple[Problem, ...]]
-    problems: tuple[Problem, ...]
-    parts: Mapping[str, tuple[Part, ...]]
+    files: Mapping[str, Path] = field(default_factory=dict)
+    cohorts: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
+    unusable: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a team handed in: a folder, an archive or one CSV file, and why none of it may be read."""
+
+    team: str
+    path: Path
+    refused: tuple[Problem, ...] = ()
 
 
 class _Name(NamedTuple):
@@ -51,45 +64,81 @@ class _Name(NamedTuple):
     cohort: str = ""
 
 
-def list_files(root: Path) -> Iterator[tuple[Path, bool]]:
-    """Every file below a folder with whether it is a symbolic link; links are never followed."""
+def list_files(root: Path) -> Iterator[Entry]:
+    """Every file below a folder; links are never followed."""
+    levels = len(root.parts) + MOST_LEVELS
     for folder, folders, names in os.walk(root, followlinks=False):
         linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         folders[:] = sorted(name for name in folders if name not in IGNORED_FOLDERS and name not in linked)
+        if folders and len(Path(folder).parts) >= levels:
+            message = f"{folder} lies more than {MOST_LEVELS} folders deep; what is below it is not read"
+            yield Entry(Path(folder), Problem("warning", "SUB003", message, "move the files up"))
+            folders.clear()
         for name in sorted(names) + linked:
-            if not IGNORED_NAMES.fullmatch(name):
-                path = Path(folder, name)
-                yield path, path.is_symlink()
+            path = Path(folder, name)
+            link = Problem("error", "SUB005", f"{path} is a symbolic link", "submit the file itself")
+            yield Entry(path, replace(link, file=str(path)) if path.is_symlink() else None)
 
 
-def match_files(root: Path, files: Files, side: Side, *, team: str = "", only: Path | None = None) -> Found:
-    """Assign the files below ``root`` (or ``only`` one of them) to case ids.
+def read_submission(submission: Submission, files: Files, limits: ArchiveLimits) -> Found:
+    """The files of a team by case id, of a folder, an archive or one CSV file."""
+    path, team = submission.path, submission.team
+    if submission.refused:
+        return Found(unusable=tuple(replace(problem, team=team) for problem in submission.refused))
+    if path.is_dir():
+        return match_files(path, list_files(path), files, "prediction", team=team)
+    if not is_archive(path):
+        return match_files(path.parent, [Entry(path)], files, "prediction", team=team)
+    try:
+        return match_files(path, list_archive(path, limits), files, "prediction", team=team)
+    except InputError as error:
+        return Found(unusable=tuple(replace(problem, team=team) for problem in error.problems))
 
-    Two files of one id (also by letter case, Unicode form or `.nii` beside `.nii.gz`) refuse the
-    case; a symbolic link is refused, and a file that no pattern knows is a warning. The organizer's own
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is named like an archive that is read."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def _ignored(path: Path) -> bool:
+    """Whether a path below the root is what systems and editors leave behind."""
+    return IGNORED_NAMES.fullmatch(path.name) is not None or not IGNORED_FOLDERS.isdisjoint(path.parts[:-1])
+
+
+def match_files(root: Path, entries: Iterable[Entry], files: Files, side: Side, *, team: str = "") -> Found:
+    """Assign files below ``root`` to case ids.
+
+    Two files of one id (also by letter case, Unicode form or `.nii` beside `.nii.gz`) refuse the case, as
+    does the fault of a file; a hidden file, or one that no pattern knows, is a warning. The organizer's own
     folder is trusted: links are followed, and other files (the images) may lie beside the references.
     """
     trusted = side == "reference"
     patterns = _patterns(files, side)
-    claims: dict[tuple[str | None, ...], list[tuple[_Name, Path, bool]]] = defaultdict(list)
+    claims: dict[tuple[str | None, ...], list[tuple[_Name, Entry]]] = defaultdict(list)
     strays: list[Path] = []
-    for path, is_link in [(only, only.is_symlink())] if only else list_files(root):
-        name = _identify(path.relative_to(root), patterns)
-        if name is None:
-            if not any(re.fullmatch(pattern, path.name) for pattern in files.unread):
-                strays.append(path)
+    problems: list[Problem] = []
+    for entry in entries:
+        path = entry.path.relative_to(root)
+        if _ignored(path):
             continue
-        key = (name.role, name.case.casefold(), name.region.casefold(), name.rater)
-        claims[key].append((name, path, is_link))
+        hidden = any(part.startswith(".") for part in path.parts)
+        name = None if hidden else _identify(path, patterns)
+        if name is not None:
+            key = (name.role, name.case.casefold(), name.region.casefold(), name.rater)
+            claims[key].append((name, entry))
+        elif entry.fault and not trusted:
+            problems.append(replace(entry.fault, team=team))
+        elif not any(re.fullmatch(pattern, path.name) for pattern in files.unread):
+            strays.append(entry.path)
     spelling: dict[str, str] = {}
     cases: dict[str, Path] = {}
     cohorts: dict[str, str] = {}
     refused: dict[str, tuple[Problem, ...]] = {}
     parts: dict[str, list[Part]] = defaultdict(list)
-    for entries in claims.values():
-        name, path, _ = entries[0]
+    for claimed in claims.values():
+        name, path = claimed[0][0], claimed[0][1].path
         case = spelling.setdefault(name.case.casefold(), name.case)
-        faults = () if trusted and len(entries) == 1 else _faults(entries, case, team)
+        faults = () if trusted and len(claimed) == 1 else _faults(claimed, case, team)
         if name.role is None:
             cases.setdefault(case, path)
             if name.cohort:
@@ -98,7 +147,6 @@ def match_files(root: Path, files: Files, side: Side, *, team: str = "", only: P
             refused |= {case: faults} if faults else {}
         else:
             parts[case].append(Part(name.role or "", path, name.region, name.rater, faults))
-    problems: list[Problem] = []
     if trusted and strays:
         message = f"{len(strays)} files beside the references are not read, such as {strays[0].name}"
         problems.append(
@@ -107,7 +155,7 @@ def match_files(root: Path, files: Files, side: Side, *, team: str = "", only: P
             )
         )
     elif strays:
-        known = [path.name for entries in claims.values() for _, path, _ in entries]
+        known = [entry.path.name for claimed in claims.values() for _, entry in claimed]
         problems += [_stray(path, team, known, files.prediction) for path in strays]
     ordered = {
         case: tuple(sorted(found, key=lambda part: (part.role, part.region, part.rater)))
@@ -141,31 +189,28 @@ def _identify(path: Path, patterns: Sequence[tuple[str | None, re.Pattern[str]]]
     return None
 
 
-def _faults(entries: Sequence[tuple[_Name, Path, bool]], case: str, team: str) -> tuple[Problem, ...]:
+def _faults(claimed: Sequence[tuple[_Name, Entry]], case: str, team: str) -> tuple[Problem, ...]:
     """Why files that claim one place must not be read."""
-    name, path, _ = entries[0]
+    name, entry = claimed[0]
     what = f"case {case}" if case else "the team"
     if own := " ".join(filter(None, [name.role, name.region, name.rater])):
         what = f"{own} of {what}"
-    if len(entries) > 1:
-        names = " and ".join(str(entry[1]) for entry in entries)
-        message = f"{len(entries)} files claim {what}: {names}"
+    if len(claimed) > 1:
+        names = " and ".join(str(other.path) for _, other in claimed)
+        message = f"{len(claimed)} files claim {what}: {names}"
         hint = "keep one file; none of them is scored"
-        return (Problem("error", "SUB002", message, hint, team, case, str(path)),)
-    if entries[0][2]:
-        message = f"{path} is a symbolic link"
-        return (Problem("error", "SUB005", message, "submit the file itself", team, case, str(path)),)
-    return ()
+        return (Problem("error", "SUB002", message, hint, team, case, str(entry.path)),)
+    return () if entry.fault is None else (replace(entry.fault, team=team, case=case),)
 
 
 def _stray(path: Path, team: str, known: Sequence[str], patterns: Sequence[str]) -> Problem:
     close = difflib.get_close_matches(path.name, known, n=1, cutoff=0.8)
     hint = f"names like {close[0]} are read" if close else f"expected a name like {example_name(patterns[0])}"
-    kind = (
-        "an archive inside the folder"
-        if path.name.lower().endswith(ARCHIVES)
-        else "no name of this challenge"
-    )
+    kind = "no name of this challenge"
+    if path.name.startswith("."):
+        kind, hint = "a hidden file", "rename it"
+    elif is_archive(path):
+        kind = "an archive inside the submission"
     return Problem("warning", "SUB003", f"{path} is not read: {kind}", hint, team, file=str(path))
 
 
@@ -175,7 +220,7 @@ def find_references(challenge: Challenge, folder: Path) -> Found:
         raise ReferenceDataError(
             Problem("error", "SUB010", f"the reference folder {folder} does not exist", "check --references")
         )
-    found = match_files(folder, challenge.files, "reference")
+    found = match_files(folder, list_files(folder), challenge.files, "reference")
     refused = [*found.refused.values(), *(part.refused for parts in found.parts.values() for part in parts)]
     if any(refused):
         raise ReferenceDataError([problem for problems in refused for problem in problems])
@@ -191,8 +236,8 @@ def find_references(challenge: Challenge, folder: Path) -> Found:
     return found
 
 
-def find_teams(submissions: Path) -> tuple[dict[str, Path], list[Problem]]:
-    """Team folders below ``--submissions`` by name, and problems of what is not a folder."""
+def find_teams(submissions: Path) -> tuple[list[Submission], list[Problem]]:
+    """Every folder and archive of ``--submissions`` is a team; and problems of what is neither."""
     if not submissions.is_dir():
         raise UsageError(
             Problem(
@@ -202,9 +247,10 @@ def find_teams(submissions: Path) -> tuple[dict[str, Path], list[Problem]]:
                 "check --submissions",
             )
         )
-    teams: dict[str, Path] = {}
+    given: dict[str, list[Path]] = {}
     problems: list[Problem] = []
     for path in sorted(submissions.iterdir()):
+        suffix = next((s for s in (*SUFFIXES, *OTHER_SUFFIXES) if path.name.lower().endswith(s)), "")
         if IGNORED_NAMES.fullmatch(path.name) or path.name in IGNORED_FOLDERS or path.name.startswith("."):
             continue
         if path.is_symlink():
@@ -212,18 +258,13 @@ def find_teams(submissions: Path) -> tuple[dict[str, Path], list[Problem]]:
                 Problem("error", "SUB005", f"{path} is a symbolic link", "copy the folder", file=str(path))
             )
         elif path.is_dir():
-            teams[path.name] = path
-        elif path.name.lower().endswith(ARCHIVES):
-            problems.append(
-                Problem("error", "ARC001", f"{path} is an archive", "unpack it into a folder of its own name")
-            )
+            given.setdefault(path.name, []).append(path)
+        elif suffix:
+            given.setdefault(path.name[: -len(suffix)] or path.name, []).append(path)
         else:
-            problems.append(
-                Problem(
-                    "warning", "SUB003", f"{path} is not a team folder", "put each team's files into a folder"
-                )
-            )
-    if not teams:
+            hint = "put each team's files into a folder or an archive"
+            problems.append(Problem("warning", "SUB003", f"{path} is no team's folder or archive", hint))
+    if not given:
         raise UsageError(
             [
                 *problems,
@@ -231,11 +272,23 @@ def find_teams(submissions: Path) -> tuple[dict[str, Path], list[Problem]]:
                     "error",
                     "SUB013",
                     f"no team folder in {submissions}",
-                    "expected one folder a team: SUBMISSIONS/TEAM/files",
+                    "expected one folder or archive a team: SUBMISSIONS/TEAM/files, SUBMISSIONS/TEAM.zip",
                 ),
             ]
         )
-    return teams, problems
+    return [Submission(team, paths[0], _unusable(paths)) for team, paths in given.items()], problems
+
+
+def _unusable(paths: Sequence[Path]) -> tuple[Problem, ...]:
+    """Why what a team handed in must not be read: it did so twice, or in an archive of another kind."""
+    path = paths[0]
+    if len(paths) > 1:
+        message = f"the team is given {len(paths)} times: {' and '.join(map(str, paths))}"
+        return (Problem("error", "SUB002", message, "keep one; none of them is scored", file=str(path)),)
+    if not path.is_dir() and not is_archive(path):
+        message = f"{path} is an archive of a kind that is not read"
+        return (Problem("error", "ARC001", message, "expected .zip, .tar or .tar.gz", file=str(path)),)
+    return ()
 
 
 def pair_cases(
@@ -247,7 +300,7 @@ def pair_cases(
     cohorts: Mapping[str, str],
 ) -> tuple[list[Case], list[Problem]]:
     """One Case per reference, in order of id, and the problems of this team's file names."""
-    problems = list(predictions.problems)
+    problems = [*predictions.problems, *predictions.unusable]
     cases = []
     missing = []
     folded = {case.casefold(): case for case in (*predictions.files, *predictions.parts) if case}
@@ -256,8 +309,9 @@ def pair_cases(
         own = folded.pop(case.casefold(), None)
         refused = predictions.refused.get(own, ()) if own is not None else ()
         problems += refused
+        refused = predictions.unusable or refused
         prediction = None if own is None else predictions.files.get(own)
-        if prediction is None:
+        if prediction is None and not refused:
             missing.append(case)
         cases.append(
             Case(
@@ -295,10 +349,10 @@ def pair_cases(
 def team_case(challenge: Challenge, team: str, predictions: Found) -> tuple[Case, list[Problem]]:
     """What is scored once for a team: its own files; and a warning where it has none."""
     parts = predictions.parts.get("", ())
-    refused = tuple(problem for part in parts for problem in part.refused)
+    refused = predictions.unusable or tuple(problem for part in parts for problem in part.refused)
     path = parts[0].path if parts else None
     case = Case(team, "", Path(), path, refused=refused, prediction_parts=parts)
-    if parts:
+    if parts or refused:
         return case, []
     metrics = ", ".join(challenge.team_metrics)
     message = f"the team's own file is missing; {metrics} takes the penalty"

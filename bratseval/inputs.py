@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 
 from bratseval.errors import InputError, Problem
+from bratseval.files import open_file
 from bratseval.model import Case, InputFile, Part
 
 
@@ -27,11 +27,12 @@ def digests(role: str, path: Path | None, parts: Iterable[Part]) -> tuple[InputF
     files = [*([path] if path else []), *(part.path for part in parts if not part.refused)]
     found = []
     for one in dict.fromkeys(files):
-        with contextlib.suppress(OSError):
-            if stat.S_ISREG(one.lstat().st_mode):
-                with one.open("rb") as file:
-                    hexadecimal = hashlib.file_digest(file, "sha256").hexdigest()
-                    found.append(InputFile(role, one.name, file.tell(), hexadecimal))
+        with contextlib.suppress(OSError), contextlib.closing(open_file(one)) as file:
+            digest, size = hashlib.sha256(), 0
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+                size += len(piece)
+            found.append(InputFile(role, one.name, size, digest.hexdigest()))
     return tuple(found)
 
 

@@ -7,8 +7,6 @@ files give an InputError. What the voxels mean is the business of `images` (labe
 from __future__ import annotations
 
 import contextlib
-import os
-import stat
 import struct
 import zlib
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from bratseval.errors import InputError, Problem
+from bratseval.files import open_file
 
 fast_zlib: Any = zlib
 with contextlib.suppress(ImportError):  # absent on some platforms: slower there, same bytes
@@ -268,20 +267,15 @@ class Source:
         self.path = path
         self.notes: list[Problem] = []
         self._unpacker: Any = None
+        self._ended = False  # nothing of what follows is the image's
         try:
-            # O_NONBLOCK: opening a FIFO must not wait for a writer.
-            flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-            self._file = os.open(path, flags | getattr(os, "O_BINARY", 0))
+            self._file = open_file(path)
         except OSError as error:
-            raise self.refusal("NII001", f"the file cannot be read ({error.strerror})", "check it") from None
+            raise self._unreadable(error) from None
         try:
-            state = os.fstat(self._file)
-            if not stat.S_ISREG(state.st_mode):
-                raise self.refusal("NII001", "this is not a regular file", "submit the file itself")
-            self._size = state.st_size
             self._tail = self._raw()
         except InputError:
-            os.close(self._file)
+            self._file.close()
             raise
         if self._tail.startswith(_GZIP):
             self._unpacker = fast_zlib.decompressobj(wbits=31)
@@ -292,7 +286,7 @@ class Source:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._file)
+        self._file.close()
 
     def refusal(self, code: str, message: str, hint: str) -> InputError:
         """The error that refuses this file."""
@@ -302,10 +296,14 @@ class Source:
         """Remember something that does not refuse the file."""
         self.notes.append(Problem(severity, code, f"{self.path}: {message}", file=str(self.path)))
 
+    def _unreadable(self, error: OSError) -> InputError:
+        return self.refusal("NII001", f"the file cannot be read ({error.strerror})", "submit the file itself")
+
     def expect(self, size: int) -> None:
         """Refuse a file that cannot hold the bytes its header claims."""
-        if size > self._size * (1 if self._unpacker is None else EXPANSION):
-            message = f"the header claims {size} bytes, the file of {self._size} bytes cannot hold them"
+        held = self._file.size
+        if size > held * (1 if self._unpacker is None else EXPANSION):
+            message = f"the header claims {size} bytes, the file of {held} bytes cannot hold them"
             raise self.refusal("NII005", message, "write the file again")
 
     def read(self, count: int) -> bytes:
@@ -330,9 +328,9 @@ class Source:
 
     def _raw(self) -> bytes:
         try:
-            return os.read(self._file, PIECE)
+            return self._file.read(PIECE)
         except OSError as error:
-            raise self.refusal("NII001", f"the file cannot be read ({error.strerror})", "check it") from None
+            raise self._unreadable(error) from None
 
     def _next(self, count: int) -> bytes:
         """Some of the next bytes; empty at the end."""
@@ -352,7 +350,7 @@ class Source:
                 return out
             if not data and not self._unpacker.eof:
                 raise self.refusal("NII005", "the compressed data end too early", "write the file again")
-        data = self._tail or self._raw()
+        data = self._tail or (b"" if self._ended else self._raw())
         self._tail = data[count:]
         return data[:count]
 
@@ -366,6 +364,5 @@ class Source:
             return True
         if rest.strip(b"\0"):
             self.note("warning", "NII009", "bytes after the end of the compressed data are ignored")
-        os.lseek(self._file, 0, os.SEEK_END)
-        self._unpacker, self._tail = None, b""
+        self._unpacker, self._tail, self._ended = None, b"", True
         return False

@@ -9,16 +9,17 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 import re
-import stat
 from collections.abc import Collection, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from bratseval.errors import InputError, Problem
+from bratseval.files import open_file
 
 MAX_BYTES = 20_000_000
+PIECE = 1 << 20
 MAX_FAULTS = 20
 MOST = 1e12  # beyond it nothing that is submitted is a measure of anything, and squares are no numbers
 
@@ -101,13 +102,12 @@ def header_of(path: Path) -> list[str]:
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
     """Line number and cells of every line that is not blank. Raises InputError."""
     try:
-        # O_NONBLOCK: opening a FIFO must not wait for a writer.
-        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise refusal(path, [(": this is not a regular file", "submit the file itself")])
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise refusal(path, [(f": more than {MAX_BYTES} bytes", "submit the table alone")])
+        data = b""
+        with closing(open_file(path)) as file:
+            while piece := file.read(PIECE):
+                data += piece
+                if len(data) > MAX_BYTES:
+                    raise refusal(path, [(f": more than {MAX_BYTES} bytes", "submit the table alone")])
         reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
         return [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -11,13 +11,23 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bratseval import __version__
-from bratseval.cases import Found, find_references, find_teams, match_files, pair_cases, team_case
+from bratseval.archives import ArchiveLimits
+from bratseval.cases import (
+    Found,
+    Submission,
+    find_references,
+    find_teams,
+    is_archive,
+    pair_cases,
+    read_submission,
+    team_case,
+)
 from bratseval.challenge import Rulebook
 from bratseval.doubt import Doubt, examine
 from bratseval.errors import Problem, UsageError
@@ -59,6 +69,7 @@ class Options:
     institution: str = ""
     allow_incomplete: bool = False
     compare_schemes: bool = False
+    archives: ArchiveLimits = field(default_factory=ArchiveLimits)
 
     def seed_or(self, default: int) -> int:
         """The seed of --seed, or the given one without the option."""
@@ -102,17 +113,24 @@ def evaluate(
     if references is None and not rulebook.challenge.team_metrics:
         message = f"{rulebook.challenge.name} cannot be scored without references"
         raise UsageError(Problem("error", "SUB010", message, "give --references"))
-    if not (predictions.is_dir() or (predictions.is_file() and predictions.suffix.lower() == ".csv")):
-        what = "is no folder and no CSV file" if predictions.exists() else "does not exist"
-        message = f"the prediction folder {predictions} {what}"
+    check_predictions(predictions)
+    submission = Submission(team, predictions)
+    return _evaluate(rulebook, "evaluate", [submission], references, output, options, progress, [])
+
+
+def check_predictions(path: Path) -> None:
+    """Raise UsageError where a path is neither a folder nor an archive nor a CSV file."""
+    is_file = path.is_file() and (path.suffix.lower() == ".csv" or is_archive(path))
+    if not (path.is_dir() or is_file):
+        what = "is no folder, no CSV file and no .zip, .tar or .tar.gz" if path.exists() else "does not exist"
+        message = f"the prediction folder {path} {what}"
         raise UsageError(Problem("error", "SUB012", message, "check --predictions"))
-    return _evaluate(rulebook, "evaluate", {team: predictions}, references, output, options, progress, [])
 
 
 def _evaluate(
     rulebook: Rulebook,
     command: str,
-    teams: Mapping[str, Path],
+    submissions: Sequence[Submission],
     references: Path | None,
     output: Path,
     options: Options,
@@ -126,7 +144,7 @@ def _evaluate(
         hint = "add it to metrics, or rank scores from elsewhere with `bratseval rank`"
         raise UsageError(Problem("error", "CFG008", message, hint))
     check_output(output, rulebook.digest, options.overwrite)
-    cases, found, metadata = plan(rulebook, teams, references, options)
+    cases, found, metadata = plan(rulebook, submissions, references, options)
     problems = problems + found
     mine = [case for case in cases if in_shard(case, options.shard)]
     results = score_all(rulebook, mine, options, progress)
@@ -135,7 +153,9 @@ def _evaluate(
         "command": command,
         "seed": options.seed_or(rulebook.challenge.ranking.seed),
         "shard": list(options.shard),
-        "expected": {team: sorted({case.case for case in cases if case.team == team}) for team in teams},
+        "expected": {
+            one.team: sorted({case.case for case in cases if case.team == one.team}) for one in submissions
+        },
         "institutions": sorted({case.institution for case in cases} - {""}),
         "geometry": options.geometry or rulebook.challenge.geometry.policy,
     }
@@ -143,11 +163,11 @@ def _evaluate(
 
 
 def plan(
-    rulebook: Rulebook, teams: Mapping[str, Path], references: Path | None, options: Options
+    rulebook: Rulebook, submissions: Sequence[Submission], references: Path | None, options: Options
 ) -> tuple[list[Case], list[Problem], Metadata]:
     """Every expected case of every team, what is wrong with the file names, and the table of the cases."""
     challenge = rulebook.challenge
-    found = Found({}, {}, {}, (), {}) if references is None else find_references(challenge, references)
+    found = Found() if references is None else find_references(challenge, references)
     problems = list(found.problems)
     metadata = metadata_of(rulebook, options)
     cohorts = metadata.cohorts
@@ -155,14 +175,12 @@ def plan(
     if options.institution:
         institutions = dict.fromkeys(found.files, options.institution)
     cases: list[Case] = []
-    for team, folder in teams.items():
-        only = folder if folder.is_file() else None
-        root = folder.parent if only else folder
-        predictions = match_files(root, challenge.files, "prediction", team=team, only=only)
-        own, faults = pair_cases(challenge, found, team, predictions, institutions, cohorts)
+    for one in submissions:
+        predictions = read_submission(one, challenge.files, options.archives)
+        own, faults = pair_cases(challenge, found, one.team, predictions, institutions, cohorts)
         cases += own
         if challenge.team_metrics:
-            of_team, lacking = team_case(challenge, team, predictions)
+            of_team, lacking = team_case(challenge, one.team, predictions)
             cases.append(of_team)
             problems += lacking
         problems += faults
