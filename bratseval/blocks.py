@@ -17,6 +17,9 @@ Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Label = Annotated[int, Field(ge=1, le=255)]
 Value = Annotated[float, Field(allow_inf_nan=False)]
 Penalty = Value | Literal["grid_diagonal"]
+Extent = Annotated[int, Field(ge=1, le=32767)]
+Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Row = tuple[Value, Value, Value, Value]
 Side = Literal["reference", "prediction"]
 
 
@@ -91,6 +94,29 @@ class Geometry(Model):
     tolerance: Positive = Field(
         0.05, description="Largest shift of a corner voxel, as a share of the smallest spacing."
     )
+
+
+class StatedGrid(Model):
+    """The voxel grid of every case."""
+
+    shape: tuple[Extent, Extent, Extent]
+    spacing_mm: tuple[Length, Length, Length] = (1.0, 1.0, 1.0)
+    affine: tuple[Row, Row, Row] = Field(description="Voxel to world in mm (RAS): the first three rows.")
+
+    @field_validator("affine")
+    @classmethod
+    def _is_no_fold(cls, affine: tuple[Row, Row, Row]) -> tuple[Row, Row, Row]:
+        (a, b, c, _), (d, e, f, _), (g, h, i, _) = affine
+        if abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)) < 1e-9:
+            raise ValueError("the affine is singular")
+        return affine
+
+
+class Expected(Model):
+    """What a submission is held to where no references are given: `bratseval validate`."""
+
+    cases: list[str] = Field([], description="Ids of all cases.")
+    grid: StatedGrid | None = None
 
 
 class LesionRules(Model):

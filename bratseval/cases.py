@@ -33,11 +33,12 @@ IGNORED_FOLDERS = {"__MACOSX", ".idea", ".git", ".github", "__pycache__"}
 class Found:
     """Files of one side by case id; a case with several files or a refused one has problems.
 
-    parts: the further files of a case, those of the whole team under an empty case. unusable: why nothing
+    files: None where only a list names the case. parts: the further files of a case, those of the whole team
+    under an empty case. unusable: why nothing
     of a submission can be read, so that every case takes the penalty.
     """
 
-    files: Mapping[str, Path] = field(default_factory=dict)
+    files: Mapping[str, Path | None] = field(default_factory=dict)
     cohorts: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
@@ -95,6 +96,22 @@ def read_submission(submission: Submission, files: Files, limits: ArchiveLimits)
         return Found(unusable=tuple(replace(problem, team=team) for problem in error.problems))
 
 
+def team_name(path: Path) -> str:
+    """The name of a folder, or of an archive without its ending."""
+    suffix = _suffix(path)
+    return (
+        path.name
+        if path.is_dir() or path.name.lower() == suffix
+        else path.name[: len(path.name) - len(suffix)]
+    )
+
+
+def _suffix(path: Path) -> str:
+    """The ending by which a file is an archive, of a kind that is read or another; else nothing."""
+    name = path.name.lower()
+    return next((suffix for suffix in (*SUFFIXES, *OTHER_SUFFIXES) if name.endswith(suffix)), "")
+
+
 def is_archive(path: Path) -> bool:
     """Whether a file is named like an archive that is read."""
     return path.name.lower().endswith(SUFFIXES)
@@ -131,7 +148,7 @@ def match_files(root: Path, entries: Iterable[Entry], files: Files, side: Side, 
         elif not any(re.fullmatch(pattern, path.name) for pattern in files.unread):
             strays.append(entry.path)
     spelling: dict[str, str] = {}
-    cases: dict[str, Path] = {}
+    cases: dict[str, Path | None] = {}
     cohorts: dict[str, str] = {}
     refused: dict[str, tuple[Problem, ...]] = {}
     parts: dict[str, list[Part]] = defaultdict(list)
@@ -236,6 +253,11 @@ def find_references(challenge: Challenge, folder: Path) -> Found:
     return found
 
 
+def listed_cases(cases: Iterable[str]) -> Found:
+    """Cases that are known by their ids alone."""
+    return Found(dict.fromkeys(cases))
+
+
 def find_teams(submissions: Path) -> tuple[list[Submission], list[Problem]]:
     """Every folder and archive of ``--submissions`` is a team; and problems of what is neither."""
     if not submissions.is_dir():
@@ -250,17 +272,14 @@ def find_teams(submissions: Path) -> tuple[list[Submission], list[Problem]]:
     given: dict[str, list[Path]] = {}
     problems: list[Problem] = []
     for path in sorted(submissions.iterdir()):
-        suffix = next((s for s in (*SUFFIXES, *OTHER_SUFFIXES) if path.name.lower().endswith(s)), "")
         if IGNORED_NAMES.fullmatch(path.name) or path.name in IGNORED_FOLDERS or path.name.startswith("."):
             continue
         if path.is_symlink():
             problems.append(
                 Problem("error", "SUB005", f"{path} is a symbolic link", "copy the folder", file=str(path))
             )
-        elif path.is_dir():
-            given.setdefault(path.name, []).append(path)
-        elif suffix:
-            given.setdefault(path.name[: -len(suffix)] or path.name, []).append(path)
+        elif path.is_dir() or _suffix(path):
+            given.setdefault(team_name(path), []).append(path)
         else:
             hint = "put each team's files into a folder or an archive"
             problems.append(Problem("warning", "SUB003", f"{path} is no team's folder or archive", hint))
@@ -317,7 +336,7 @@ def pair_cases(
             Case(
                 team,
                 case,
-                reference.resolve(),
+                None if reference is None else reference.resolve(),
                 prediction,
                 institutions.get(case, ""),
                 _cohort(challenge, case, references, predictions, cohorts),
@@ -351,7 +370,7 @@ def team_case(challenge: Challenge, team: str, predictions: Found) -> tuple[Case
     parts = predictions.parts.get("", ())
     refused = predictions.unusable or tuple(problem for part in parts for problem in part.refused)
     path = parts[0].path if parts else None
-    case = Case(team, "", Path(), path, refused=refused, prediction_parts=parts)
+    case = Case(team, "", None, path, refused=refused, prediction_parts=parts)
     if parts or refused:
         return case, []
     metrics = ", ".join(challenge.team_metrics)

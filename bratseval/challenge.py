@@ -18,6 +18,7 @@ from pydantic import Field, field_validator, model_validator
 
 from bratseval.blocks import (
     Cohorts,
+    Expected,
     Files,
     Geometry,
     Label,
@@ -63,6 +64,7 @@ class Challenge(Model):
         "2021-2025 treats them, or the file is refused (2026).",
     )
     geometry: Geometry = Geometry()
+    expected: Expected = Expected()
     registration: Registration | None = None
     uncertainty: Uncertainty | None = None
     regions: dict[str, Region] = Field({})
@@ -217,7 +219,10 @@ class Challenge(Model):
         """First 8 hex digits of the SHA-256 of everything that can move a case's score."""
         text = self.model_dump_json(
             exclude_none=True,  # so that an option that one task gains does not mark all results as others'
-            exclude={"name", "version", "title", "source", "scorer", "differences", "ranking", "score_table"},
+            exclude={
+                *("name", "version", "title", "source", "scorer", "differences", "expected"),
+                *("ranking", "score_table"),
+            },
         )
         canonical = json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:8]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -31,50 +32,152 @@ ChallengeArgument = Annotated[
 References = Annotated[
     Path, typer.Option("-r", "--references", metavar="DIR", help="Folder of reference files.")
 ]
+Predictions = Annotated[
+    Path,
+    typer.Option(
+        "-p",
+        "--predictions",
+        metavar="DIR|ARCHIVE|CSV",
+        help="The team's files: a folder, a .zip, .tar or .tar.gz, or its one CSV file.",
+    ),
+]
 Output = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the results.")]
-Jobs = Annotated[
-    int,
-    typer.Option(
-        "-j", "--jobs", min=0, envvar="BRATSEVAL_JOBS", help="Worker processes; 0 = all allowed CPUs."
-    ),
-]
-Shard = Annotated[str, typer.Option(metavar="I/N", help="Score only this deterministic slice of the cases.")]
-Overwrite = Annotated[bool, typer.Option(help="Replace results of another configuration.")]
-Metadata = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="CSV",
-        help="Columns case, institution, the cohort where the challenge has cohorts, and any others: the "
-        "leaderboard is repeated for each of their values.",
-    ),
-]
-FailOn = Annotated[
-    str, typer.Option(metavar="error|warning|never", help="Problems from which the exit code is 1.")
-]
-Geometry = Annotated[
-    str,
-    typer.Option(
-        metavar="strict|ignore|resample", help="Another grid than the reference's; default: the YAML's."
-    ),
-]
-Institution = Annotated[str, typer.Option(metavar="NAME", help="Institution of all cases.")]
-Timeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="Time limit of one case.")]
-Memory = Annotated[float | None, typer.Option(metavar="GB", help="Memory limit of one worker.")]
-AllowIncomplete = Annotated[
-    bool,
-    typer.Option("--allow-incomplete", help="Rank although cases crashed; they take the penalty."),
-]
-CompareSchemes = Annotated[
-    bool,
-    typer.Option("--compare-schemes", help="Rank under other accepted schemes too: would another team win?"),
-]
-Seed = Annotated[int | None, typer.Option(help="Seed of random draws; default: the YAML's.")]
+Team = Annotated[str, typer.Option(help="Name of the team; default: the name of folder or archive.")]
 Format = Annotated[
     str, typer.Option("--format", metavar="text|json", help="json prints one document to stdout.")
 ]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only problems and the verdict.")]
-Verbose = Annotated[int, typer.Option("-v", "--verbose", count=True, help="More detail; -vv shows traces.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="Plain text (NO_COLOR does the same).")]
+
+# Options that mean the same in every verb, with their defaults: a command names those that it takes.
+OPTIONS: dict[str, tuple[Any, Any]] = {
+    "institution": (Annotated[str, typer.Option(metavar="NAME", help="Institution of all cases.")], ""),
+    "jobs": (
+        Annotated[
+            int,
+            typer.Option(
+                "-j", "--jobs", min=0, envvar="BRATSEVAL_JOBS", help="Worker processes; 0 = all allowed CPUs."
+            ),
+        ],
+        0,
+    ),
+    "shard": (
+        Annotated[str, typer.Option(metavar="I/N", help="Score only this deterministic slice of the cases.")],
+        "1/1",
+    ),
+    "resume": (
+        Annotated[
+            bool,
+            typer.Option(
+                "--resume/--no-resume", help="Keep finished cases of an earlier run into the same folder."
+            ),
+        ],
+        True,
+    ),
+    "overwrite": (Annotated[bool, typer.Option(help="Replace results of another configuration.")], False),
+    "metadata": (
+        Annotated[
+            Path | None,
+            typer.Option(
+                metavar="CSV",
+                help="Columns case, institution, the cohort where the challenge has cohorts, and any others: "
+                "the leaderboard is repeated for each of their values.",
+            ),
+        ],
+        None,
+    ),
+    "fail_on": (
+        Annotated[
+            str, typer.Option(metavar="error|warning|never", help="Problems from which the exit code is 1.")
+        ],
+        "error",
+    ),
+    "geometry": (
+        Annotated[
+            str,
+            typer.Option(
+                metavar="strict|ignore|resample",
+                help="Another grid than the reference's; default: the YAML's.",
+            ),
+        ],
+        "",
+    ),
+    "timeout": (
+        Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Time limit of one case; 0 = none.")],
+        3600.0,
+    ),
+    "memory": (
+        Annotated[float | None, typer.Option(metavar="GB", help="Memory limit of one worker.")],
+        None,
+    ),
+    "max_members": (
+        Annotated[int, typer.Option(min=1, help="Files that an archive may hold.")],
+        20_000,
+    ),
+    "max_unpacked": (
+        Annotated[float, typer.Option(min=0, metavar="GB", help="Size that an archive may unpack to.")],
+        100.0,
+    ),
+    "max_ratio": (
+        Annotated[
+            float, typer.Option(min=1, help="Bytes that a byte of an archive may unpack to, beyond 1 GiB.")
+        ],
+        1000.0,
+    ),
+    "seed": (Annotated[int | None, typer.Option(help="Seed of random draws; default: the YAML's.")], None),
+    "allow_incomplete": (
+        Annotated[
+            bool,
+            typer.Option("--allow-incomplete", help="Rank although cases crashed; they take the penalty."),
+        ],
+        False,
+    ),
+    "compare_schemes": (
+        Annotated[
+            bool,
+            typer.Option(
+                "--compare-schemes", help="Rank under other accepted schemes too: would another team win?"
+            ),
+        ],
+        False,
+    ),
+    "format": (Format, "text"),
+    "quiet": (
+        Annotated[bool, typer.Option("-q", "--quiet", help="Print only problems and the verdict.")],
+        False,
+    ),
+    "verbose": (
+        Annotated[int, typer.Option("-v", "--verbose", count=True, help="More detail; -vv shows traces.")],
+        0,
+    ),
+    "no_color": (NoColor, False),
+}
+READING = ("jobs", "timeout", "memory", "geometry", "max_members", "max_unpacked", "max_ratio", "metadata")
+SCORING = ("institution", "shard", "resume", "overwrite", "seed")
+RANKING = ("allow_incomplete", "compare_schemes")
+SCREEN = ("fail_on", "quiet", "verbose", "no_color")
+
+
+def taking(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command that ends in ``**given`` the named options of OPTIONS."""
+
+    def add(function: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(function, include_extras=True)
+        own = [
+            parameter.replace(annotation=hints[name])
+            for name, parameter in inspect.signature(function).parameters.items()
+            if parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        further = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=OPTIONS[name][1], annotation=OPTIONS[name][0]
+            )
+            for name in names
+        ]
+        function.__annotations__ |= {name: OPTIONS[name][0] for name in names}
+        function.__signature__ = inspect.Signature([*own, *further])  # type: ignore[attr-defined]
+        return function
+
+    return add
 
 
 def _print_version(wanted: bool) -> None:
@@ -93,41 +196,25 @@ def _main(
 
 
 @app.command()
+@taking(*READING, *SCORING, *RANKING, "format", *SCREEN)
 def run(
     challenge: ChallengeArgument,
     submissions: Annotated[
-        Path, typer.Option("-s", "--submissions", metavar="DIR", help="One folder a team below this folder.")
+        Path,
+        typer.Option(
+            "-s", "--submissions", metavar="DIR", help="One folder or archive a team in this folder."
+        ),
     ],
     references: References,
     output: Output,
-    institution: Institution = "",
-    jobs: Jobs = 0,
-    shard: Shard = "1/1",
-    overwrite: Overwrite = False,
-    metadata: Metadata = None,
-    fail_on: FailOn = "error",
-    geometry: Geometry = "",
-    timeout: Timeout = None,
-    memory: Memory = None,
-    seed: Seed = None,
-    allow_incomplete: AllowIncomplete = False,
-    compare_schemes: CompareSchemes = False,
-    format: Format = "text",
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
-    no_color: NoColor = False,
+    **given: Any,
 ) -> None:
-    """Score every team's folder, rank the teams and write the leaderboard: the whole job."""
-    with _screen(format, quiet, verbose, no_color) as screen:
+    """Score every team's folder or archive, rank the teams and write the leaderboard: the whole job."""
+    with _screen(given) as screen:
         from bratseval import pipeline
         from bratseval.config import load_rulebook
 
-        options = _options(
-            *(jobs, shard, overwrite, metadata, fail_on, geometry, timeout, memory, seed),
-            institution=institution,
-            allow_incomplete=allow_incomplete,
-            compare_schemes=compare_schemes,
-        )
+        options = _options(given)
         rulebook = load_rulebook(challenge)
         with screen.progress() as progress:
             ended = pipeline.run(rulebook, submissions, references, output, options, progress)
@@ -135,12 +222,10 @@ def run(
 
 
 @app.command()
+@taking(*READING, *SCORING, "format", *SCREEN)
 def evaluate(
     challenge: ChallengeArgument,
-    predictions: Annotated[
-        Path,
-        typer.Option("-p", "--predictions", metavar="DIR|CSV", help="The team's files, or its one CSV file."),
-    ],
+    predictions: Predictions,
     output: Output,
     references: Annotated[
         Path | None,
@@ -148,101 +233,91 @@ def evaluate(
             "-r", "--references", metavar="DIR", help="Folder of reference files; not for a team's log alone."
         ),
     ] = None,
-    team: Annotated[str, typer.Option(help="Name of the team; default: the folder's name.")] = "",
-    institution: Institution = "",
-    jobs: Jobs = 0,
-    shard: Shard = "1/1",
-    overwrite: Overwrite = False,
-    metadata: Metadata = None,
-    fail_on: FailOn = "error",
-    geometry: Geometry = "",
-    timeout: Timeout = None,
-    memory: Memory = None,
-    seed: Seed = None,
-    format: Format = "text",
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
-    no_color: NoColor = False,
+    team: Team = "",
+    **given: Any,
 ) -> None:
-    """Score one team's folder; writes the same tables without those that compare teams."""
-    with _screen(format, quiet, verbose, no_color) as screen:
+    """Score one team's files; writes the same tables without those that compare teams."""
+    with _screen(given) as screen:
         from bratseval import pipeline
         from bratseval.config import load_rulebook
 
-        options = _options(
-            *(jobs, shard, overwrite, metadata, fail_on, geometry, timeout, memory, seed),
-            institution=institution,
-        )
+        options = _options(given)
         rulebook = load_rulebook(challenge)
-        name = team or predictions.resolve().name
         with screen.progress() as progress:
-            ended = pipeline.evaluate(rulebook, predictions, name, references, output, options, progress)
+            ended = pipeline.evaluate(rulebook, predictions, team, references, output, options, progress)
         screen.ended(ended, output)
 
 
 @app.command()
+@taking(*READING, *SCREEN)
+def validate(
+    challenge: ChallengeArgument,
+    predictions: Predictions,
+    references: Annotated[
+        Path | None,
+        typer.Option("-r", "--references", metavar="DIR", help="References: expected cases and their grids."),
+    ] = None,
+    cases: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Expected cases: a CSV with a column case, or an id a line."),
+    ] = None,
+    team: Team = "",
+    format: Annotated[
+        str,
+        typer.Option(
+            metavar="text|json|github|junit",
+            help="What goes to stdout: nothing, one JSON document, GitHub annotations, JUnit XML.",
+        ),
+    ] = "text",
+    **given: Any,
+) -> None:
+    """Check a submission without scoring it: names, geometry, labels and ranges, every problem at once."""
+    with _screen({**given, "format": format}, ("text", "json", "github", "junit")) as screen:
+        from bratseval import validation
+        from bratseval.config import load_rulebook
+
+        options = _options(given)
+        rulebook = load_rulebook(challenge)
+        with screen.progress("checked") as progress:
+            checked = validation.validate(rulebook, predictions, team, references, cases, options, progress)
+        screen.validated(checked)
+
+
+@app.command()
+@taking("overwrite", "metadata", "seed", *RANKING, "format", *SCREEN)
 def merge(
     results: Annotated[list[Path], typer.Argument(metavar="RESULTS_DIR...", help="Result folders to join.")],
     output: Output,
     challenge: Annotated[str, typer.Option(help="Challenge; default: the one in the first folder.")] = "",
-    overwrite: Overwrite = False,
-    metadata: Metadata = None,
-    fail_on: FailOn = "error",
-    seed: Seed = None,
-    allow_incomplete: AllowIncomplete = False,
-    compare_schemes: CompareSchemes = False,
-    format: Format = "text",
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
-    no_color: NoColor = False,
+    **given: Any,
 ) -> None:
     """Join the result folders of shards or institutions; names what is missing."""
-    with _screen(format, quiet, verbose, no_color) as screen:
+    with _screen(given) as screen:
         from bratseval import joining
         from bratseval.config import load_rulebook
         from bratseval.results import read_run
 
         rulebook = load_rulebook(challenge or read_run(results[0])["challenge"])
-        options = _options(
-            *(1, "1/1", overwrite, metadata, fail_on),
-            seed=seed,
-            allow_incomplete=allow_incomplete,
-            compare_schemes=compare_schemes,
-        )
-        screen.ended(joining.merge(rulebook, results, output, options), output)
+        screen.ended(joining.merge(rulebook, results, output, _options(given)), output)
 
 
 @app.command()
+@taking("overwrite", "metadata", "seed", *RANKING, "format", *SCREEN)
 def rank(
     challenge: ChallengeArgument,
     scores: Annotated[
         list[Path], typer.Argument(metavar="RESULTS_DIR|SCORES.csv...", help="Result folders or CSV files.")
     ],
     output: Output,
-    overwrite: Overwrite = False,
-    metadata: Metadata = None,
-    fail_on: FailOn = "error",
-    seed: Seed = None,
-    allow_incomplete: AllowIncomplete = False,
-    compare_schemes: CompareSchemes = False,
-    format: Format = "text",
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
-    no_color: NoColor = False,
+    **given: Any,
 ) -> None:
     """Rank scores without any image: the federated path."""
-    with _screen(format, quiet, verbose, no_color) as screen:
+    with _screen(given) as screen:
         from bratseval import joining
         from bratseval.config import load_rulebook
 
         rulebook = load_rulebook(challenge)
-        options = _options(
-            *(1, "1/1", overwrite, metadata, fail_on),
-            seed=seed,
-            allow_incomplete=allow_incomplete,
-            compare_schemes=compare_schemes,
-        )
-        screen.ended(joining.rank(rulebook, scores, output, options), output)
+        screen.ended(joining.rank(rulebook, scores, output, _options(given)), output)
 
 
 @app.command()
@@ -286,7 +361,7 @@ def list_challenges(format: Format = "text") -> None:
 @challenges_app.command()
 def show(challenge: ChallengeArgument, format: Format = "text") -> None:
     """The resolved configuration: everything that `extends:` brings in, with all defaults."""
-    with _screen(format, False, 0, True):
+    with _screen({"format": format, "no_color": True}):
         from ruamel.yaml import YAML
 
         from bratseval.config import load_challenge
@@ -307,7 +382,7 @@ def check(
     no_color: NoColor = False,
 ) -> None:
     """Check a configuration: every mistake with line, field, what was found and what is allowed."""
-    with _screen(format, False, 0, no_color) as screen:
+    with _screen({"format": format, "no_color": no_color}) as screen:
         from bratseval.config import load_rulebook
 
         rulebook = load_rulebook(file)
@@ -330,44 +405,31 @@ def _print_json(document: Any) -> None:
     print(json.dumps(document, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False))
 
 
-def _options(
-    jobs: int,
-    shard: str,
-    overwrite: bool,
-    metadata: Path | None,
-    fail_on: str,
-    geometry: str = "",
-    timeout: float | None = None,
-    memory: float | None = None,
-    seed: int | None = None,
-    institution: str = "",
-    allow_incomplete: bool = False,
-    compare_schemes: bool = False,
-) -> Options:
+def _options(given: Mapping[str, Any]) -> Options:
     """Check the options whose values typer does not check."""
+    from bratseval.archives import ArchiveLimits
     from bratseval.cpus import allowed_cpus
     from bratseval.pipeline import Options
 
-    index, _, count = shard.partition("/")
-    if not (index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count) <= 1000):
-        raise typer.BadParameter(f"--shard {shard}: expected I/N with 1 <= I <= N <= 1000")
+    def value(name: str) -> Any:
+        return given.get(name, OPTIONS[name][1])
+
+    index, _, count = value("shard").partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count) <= 1000):
+        raise typer.BadParameter(f"--shard {value('shard')}: expected I/N with 1 <= I <= N <= 1000")
+    memory = value("memory")
     if memory is not None and memory < 0.5:
         raise typer.BadParameter(f"--memory {memory:g}: a worker needs at least 0.5 GB")
-    _one_of("--fail-on", fail_on, ("error", "warning", "never"))
-    _one_of("--geometry", geometry, ("strict", "ignore", "resample", ""))
+    _one_of("--fail-on", value("fail_on"), ("error", "warning", "never"))
+    _one_of("--geometry", value("geometry"), ("strict", "ignore", "resample", ""))
     return Options(
-        jobs or allowed_cpus(),
-        (int(index), int(count)),
-        overwrite,
-        metadata,
-        fail_on,
-        geometry,
-        timeout,
-        None if memory is None else int(memory * 1e9),
-        seed,
-        institution,
-        allow_incomplete,
-        compare_schemes,
+        jobs=value("jobs") or allowed_cpus(),
+        shard=(int(index), int(count)),
+        timeout_s=value("timeout") or None,
+        memory_bytes=None if memory is None else int(memory * 1e9),
+        archives=ArchiveLimits(value("max_members"), int(value("max_unpacked") * 1e9), value("max_ratio")),
+        **{name: value(name) for name in ("resume", "overwrite", "metadata", "fail_on", "geometry")},
+        **{name: value(name) for name in ("seed", "institution", *RANKING)},
     )
 
 
@@ -377,27 +439,31 @@ def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 @contextmanager
-def _screen(format: str, quiet: bool, verbose: int, no_color: bool) -> Iterator[Any]:
+def _screen(given: Mapping[str, Any], formats: tuple[str, ...] = ("text", "json")) -> Iterator[Any]:
     """Everything a command prints, and the one place where errors become sentences and exit codes."""
-    _one_of("--format", format, ("text", "json"))
+    _one_of("--format", given.get("format", "text"), formats)
     from bratseval.errors import BratsevalError
     from bratseval.screen import Screen
 
-    screen = Screen(format, quiet, no_color)
+    screen = Screen(given.get("format", "text"), given.get("quiet", False), given.get("no_color", False))
+    trace = given.get("verbose", 0) > 1
     try:
         yield screen
     except BratsevalError as error:
-        if verbose > 1:
+        if trace:
             screen.trace()
         screen.failed(error)
         raise typer.Exit(error.exit_code) from None
     except (typer.Exit, typer.BadParameter, typer.Abort):
         raise
     except KeyboardInterrupt:
-        screen.verdict("interrupted; the same command starts again")
+        screen.stopped("interrupted")
         raise typer.Exit(130) from None
+    except SystemExit:
+        screen.stopped("terminated")
+        raise typer.Exit(143) from None
     except Exception as fault:
-        if verbose > 1:
+        if trace:
             screen.trace()
         screen.verdict(f"a fault of bratseval: {type(fault).__name__}: {fault} (-vv shows the trace)")
         raise typer.Exit(70) from None

@@ -27,6 +27,11 @@ class Problem:
     file: str = ""
 
 
+def printable(text: str, keep: str = "") -> str:
+    """Escape control characters, so that a stranger's name cannot steer a terminal or break a line."""
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
 class BratsevalError(Exception):
     """Stops the command (or, raised while a file is read, the case) with its problems."""
 

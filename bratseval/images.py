@@ -7,7 +7,7 @@ nothing is wrapped by a cast.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -52,16 +52,19 @@ def read_labels(
     limits: Limits | None = None,
     *,
     above: int = 0,
+    judge: Callable[[Grid], None] | None = None,
 ) -> LabelImage:
     """Read a label image; values outside ``known`` become background, or refuse the file.
 
     known : labels 1 to 255; 0 is always background. above : what whole numbers above 255 become, if not
-    background.
+    background. judge : called with the grid before any voxel is read; may raise InputError.
     Raises InputError (codes NII for the file, LBL for its values) for anything that is not one
     whole, readable 3-D label image.
     """
     with Source(path) as source:
         header = read_header(source, limits or Limits())
+        if judge is not None:
+            judge(header.grid)
         strange: dict[float, int] = {}
         parts = list(_parts(source, header, sorted(known), strange, above))
         source.finish()

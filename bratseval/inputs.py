@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Iterable
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from bratseval.errors import InputError, Problem
@@ -20,6 +22,28 @@ def submitted(case: Case) -> Path:
     if case.prediction is None:
         raise InputError(Problem("warning", "SUB004", "no prediction was submitted"))
     return case.prediction
+
+
+def reference_of(case: Case) -> Path:
+    """The reference file of a case that is scored."""
+    assert case.reference is not None  # only checks go without
+    return case.reference
+
+
+def without_team(case: Case) -> Case:
+    """The case with its reference side alone, the same for every team."""
+    return replace(case, team="", prediction=None, refused=(), prediction_parts=())
+
+
+def inputs_of(case: Case) -> tuple[InputFile, ...]:
+    """Digests of all files of a case that may be read, of both sides."""
+    path = None if case.refused else case.prediction
+    return _reference_inputs(without_team(case)) + digests("prediction", path, case.prediction_parts)
+
+
+@lru_cache(maxsize=2)
+def _reference_inputs(case: Case) -> tuple[InputFile, ...]:
+    return digests("reference", case.reference, case.reference_parts)
 
 
 def digests(role: str, path: Path | None, parts: Iterable[Part]) -> tuple[InputFile, ...]:

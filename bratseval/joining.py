@@ -14,6 +14,7 @@ from bratseval.metadata import Metadata
 from bratseval.pipeline import Ended, Options, finish, metadata_of
 from bratseval.results import Results, check_output, read_folder, read_run
 from bratseval.score_files import read_scores, unranked_rows
+from bratseval.state import locked
 from bratseval.tables import ScoreRow, read_rows
 
 
@@ -31,7 +32,6 @@ def merge(rulebook: Rulebook, folders: Sequence[Path], output: Path, options: Op
     wrong += _given_twice(given, "RUN006") + _same_references(folders)
     if wrong:
         raise UsageError(wrong)
-    check_output(output, rulebook.digest, options.overwrite)
     metadata = metadata_of(rulebook, options)
     expected: dict[str, set[str]] = {}
     for record in records:
@@ -68,7 +68,9 @@ def merge(rulebook: Rulebook, folders: Sequence[Path], output: Path, options: Op
         "institutions": sorted({name for r in records for name in r["institutions"]}),
     }
     rank = any(record["command"] in ("run", "merge") for record in records) or len(expected) > 1
-    return finish(rulebook, joined, record, output, options, metadata, started, rank=rank)
+    with locked(output):
+        check_output(output, rulebook.digest, options.overwrite)
+        return finish(rulebook, joined, record, output, options, metadata, started, rank=rank)
 
 
 def _other_configuration(folder: Path, record: Mapping[str, Any], rulebook: Rulebook) -> Problem:
@@ -135,7 +137,6 @@ def rank(rulebook: Rulebook, sources: Sequence[Path], output: Path, options: Opt
     if faults:
         raise UsageError(faults[:50])
     problems += _silent_institutions(_expected_institutions(rulebook, metadata), rows)
-    check_output(output, rulebook.digest, options.overwrite)
     absent = absent_rows(rows)
     problems += [*unranked_rows(rows, challenge), *_absent(absent, rows)]
     rows += absent
@@ -147,7 +148,9 @@ def rank(rulebook: Rulebook, sources: Sequence[Path], output: Path, options: Opt
         "institutions": sorted({row.institution for row in rows} - {""}),
     }
     results = Results(rows, {}, problems, [])
-    return finish(rulebook, results, run_record, output, options, metadata, started, rank=True)
+    with locked(output):
+        check_output(output, rulebook.digest, options.overwrite)
+        return finish(rulebook, results, run_record, output, options, metadata, started, rank=True)
 
 
 def _same_references(folders: Sequence[Path]) -> list[Problem]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bratseval.challenge import Challenge
-from bratseval.errors import Problem, UsageError
+from bratseval.errors import Problem, ReferenceDataError, UsageError
 from bratseval.tables import read_rows
 
 
@@ -29,10 +29,7 @@ def read_metadata(challenge: Challenge, path: Path) -> Metadata:
     """
     header, records = read_rows(path)
     cohorts_of = challenge.cohorts
-    column = "case" if "case" in header or cohorts_of is None else cohorts_of.case_column
-    if column not in header:
-        message = f"{path} has no column {column!r} (found {', '.join(header)})"
-        raise UsageError(Problem("error", "CSV003", message, "add it", file=str(path)))
+    column = _case_column(challenge, header, path)
     columns: dict[str, dict[str, str]] = {name: {} for name in header if name != column}
     cohorts: dict[str, str] = {}
     seen: set[str] = set()
@@ -57,9 +54,48 @@ def read_metadata(challenge: Challenge, path: Path) -> Metadata:
     return Metadata(columns.get("institution", {}), cohorts, columns)
 
 
+def read_case_list(challenge: Challenge, path: Path) -> list[str]:
+    """The ids of a CSV with a column of cases, or of a text with an id a line.
+
+    Raises ReferenceDataError for a list that cannot be read, is empty or names a case twice.
+    """
+    try:
+        if path.suffix.lower() == ".csv":
+            header, records = read_rows(path)
+            column = _case_column(challenge, header, path)
+            written = [record[column].strip() for record in records]
+        else:
+            written = path.read_text(encoding="utf-8-sig").split()
+    except UsageError as error:
+        raise ReferenceDataError(error.problems) from None
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{path} cannot be read ({error})"
+        raise ReferenceDataError(
+            Problem("error", "CSV001", message, "check --cases", file=str(path))
+        ) from None
+    cases = [_case_id(challenge, name) for name in written]
+    twice = sorted({case for case in cases if cases.count(case) > 1}) if len(set(cases)) < len(cases) else []
+    if twice or "" in cases:
+        message = f"{path}: {', '.join(map(repr, twice[:10])) or 'a case'} occurs twice or is empty"
+        raise ReferenceDataError(Problem("error", "CSV004", message, "keep one row a case", file=str(path)))
+    if not cases:
+        message = f"{path} names no case"
+        raise ReferenceDataError(Problem("error", "SUB011", message, "write an id a line", file=str(path)))
+    return cases
+
+
+def _case_column(challenge: Challenge, header: Sequence[str], path: Path) -> str:
+    cohorts = challenge.cohorts
+    column = "case" if "case" in header or cohorts is None else cohorts.case_column
+    if column not in header:
+        message = f"{path} has no column {column!r} (found {', '.join(header)})"
+        raise UsageError(Problem("error", "CSV003", message, "add it", file=str(path)))
+    return column
+
+
 def _case_id(challenge: Challenge, written: str) -> str:
     """The id in a written name, as the challenge's file pattern captures it."""
     for pattern in challenge.files.prediction:
-        if found := re.fullmatch(pattern, f"{written}.nii.gz"):
+        if found := re.fullmatch(pattern, f"{written}.nii.gz") or re.fullmatch(pattern, written):
             return found["case"]
     return written

@@ -31,14 +31,15 @@ class Part:
 class Case:
     """One thing to score: a team's prediction of a case, or, with an empty case, a team's own files.
 
-    prediction is None when the file is missing; refused holds the problems that already rule it
-    out (a duplicate id, a symbolic link). cohort names whose rules apply, empty for the challenge's.
+    reference is None for a team's own files, and where a case is only checked. prediction is None when
+    the file is missing; refused holds the problems that already rule it out (a duplicate id, a symbolic
+    link). cohort names whose rules apply, empty for the challenge's.
     The parts are the further files of either side.
     """
 
     team: str
     case: str
-    reference: Path
+    reference: Path | None
     prediction: Path | None
     institution: str = ""
     cohort: str = ""
@@ -80,7 +81,6 @@ class Reference:
     data: Any
     problems: tuple[Problem, ...] = ()
     grid_shape: tuple[int, int, int] | None = None
-    inputs: tuple[InputFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ import hashlib
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bratseval import __version__
 from bratseval.archives import ArchiveLimits
@@ -24,13 +25,16 @@ from bratseval.cases import (
     find_references,
     find_teams,
     is_archive,
+    listed_cases,
     pair_cases,
     read_submission,
     team_case,
+    team_name,
 )
 from bratseval.challenge import Rulebook
 from bratseval.doubt import Doubt, examine
 from bratseval.errors import Problem, UsageError
+from bratseval.inputs import inputs_of
 from bratseval.leaderboard import Leaderboard, rank_teams
 from bratseval.metadata import Metadata, read_metadata
 from bratseval.model import Case, CaseResult
@@ -44,13 +48,20 @@ from bratseval.results import (
     write_folder,
 )
 from bratseval.signature import describe_ranking, signature
+from bratseval.state import Journal, locked, rules_of, unchanged
 from bratseval.strata import strata_csv
 from bratseval.tables import ScoreRow, sort_scores
 
+if TYPE_CHECKING:
+    from bratseval.supervisor import Outcome
+
+R = TypeVar("R")
 Progress = Callable[[int, int, str], None]  # done, total, what
 
 # Exit codes in the order in which they win.
 _WINNING = (70, 5, 3, 2, 4, 1, 0)
+# By --fail-on: severities of problems from which the exit code is 1.
+FAILING = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,7 @@ class Options:
     metadata: Path | None = None
     fail_on: str = "error"
     geometry: str = ""
+    resume: bool = True
     timeout_s: float | None = None
     memory_bytes: int | None = None
     seed: int | None = None
@@ -78,13 +90,18 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What a command did: its exit code, leaderboard, problems and the record in run.json."""
+    """What a command did: its exit code, leaderboard, problems and the record in run.json.
+
+    kept: cases that an earlier run had finished; changed: those it had, whose files or rules are others now.
+    """
 
     exit_code: int
     leaderboard: Leaderboard | None
     doubt: Doubt | None
     problems: tuple[Problem, ...]
     run: Mapping[str, Any]
+    kept: int = 0
+    changed: tuple[tuple[str, str], ...] = ()
 
 
 def run(
@@ -109,22 +126,25 @@ def evaluate(
     options: Options,
     progress: Progress,
 ) -> Ended:
-    """Score one team; no ranking. Without references only what a whole team is scored for."""
+    """Score one team, by default named like its folder; no ranking.
+
+    Without references only what a whole team is scored for.
+    """
     if references is None and not rulebook.challenge.team_metrics:
         message = f"{rulebook.challenge.name} cannot be scored without references"
         raise UsageError(Problem("error", "SUB010", message, "give --references"))
-    check_predictions(predictions)
-    submission = Submission(team, predictions)
+    submission = submission_of(predictions, team)
     return _evaluate(rulebook, "evaluate", [submission], references, output, options, progress, [])
 
 
-def check_predictions(path: Path) -> None:
-    """Raise UsageError where a path is neither a folder nor an archive nor a CSV file."""
+def submission_of(path: Path, team: str) -> Submission:
+    """What one team handed in. Raises UsageError where it is no folder, no archive and no CSV file."""
     is_file = path.is_file() and (path.suffix.lower() == ".csv" or is_archive(path))
     if not (path.is_dir() or is_file):
         what = "is no folder, no CSV file and no .zip, .tar or .tar.gz" if path.exists() else "does not exist"
         message = f"the prediction folder {path} {what}"
         raise UsageError(Problem("error", "SUB012", message, "check --predictions"))
+    return Submission(team or team_name(path.resolve()), path)
 
 
 def _evaluate(
@@ -143,40 +163,60 @@ def _evaluate(
         message = f"{rulebook.challenge.name} ranks {', '.join(strange)} but does not compute it"
         hint = "add it to metrics, or rank scores from elsewhere with `bratseval rank`"
         raise UsageError(Problem("error", "CFG008", message, hint))
-    check_output(output, rulebook.digest, options.overwrite)
-    cases, found, metadata = plan(rulebook, submissions, references, options)
-    problems = problems + found
-    mine = [case for case in cases if in_shard(case, options.shard)]
-    results = score_all(rulebook, mine, options, progress)
-    tabled = collect(results, problems)
-    record = {
-        "command": command,
-        "seed": options.seed_or(rulebook.challenge.ranking.seed),
-        "shard": list(options.shard),
-        "expected": {
-            one.team: sorted({case.case for case in cases if case.team == one.team}) for one in submissions
-        },
-        "institutions": sorted({case.institution for case in cases} - {""}),
-        "geometry": options.geometry or rulebook.challenge.geometry.policy,
-    }
-    return finish(rulebook, tabled, record, output, options, metadata, started, rank=command == "run")
+    _check_place(output, [one.path for one in submissions])
+    with locked(output) as state:
+        check_output(output, rulebook.digest, options.overwrite)
+        known = None if references is None else find_references(rulebook.challenge, references)
+        cases, found, metadata = plan(rulebook, submissions, known or Found(), options)
+        mine = [case for case in cases if in_shard(case, options.shard)]
+        with closing(
+            Journal(state, rulebook.digest, keep=options.resume, overwrite=options.overwrite)
+        ) as journal:
+            kept, changed = _unchanged(rulebook, mine, options, journal)
+            results = kept + score_all(rulebook, mine, options, progress, journal, kept)
+        expected: dict[str, set[str]] = {one.team: set() for one in submissions}
+        for case in cases:
+            expected[case.team].add(case.case)
+        record = {
+            "command": command,
+            "seed": options.seed_or(rulebook.challenge.ranking.seed),
+            "shard": list(options.shard),
+            "expected": {team: sorted(of_team) for team, of_team in expected.items()},
+            "institutions": sorted({case.institution for case in cases} - {""}),
+            "geometry": options.geometry or rulebook.challenge.geometry.policy,
+        }
+        tabled = collect(results, [*problems, *found])
+        rank = command == "run"
+        ended = finish(rulebook, tabled, record, output, options, metadata, started, rank=rank)
+    return replace(ended, kept=len(kept), changed=changed)
+
+
+def _check_place(output: Path, submitted: Iterable[Path]) -> None:
+    """Results must not lie where the next run would take them for a submission."""
+    for path in submitted:
+        if output.resolve().is_relative_to(path.resolve()):
+            message = f"the output {output} lies inside the submission {path}"
+            raise UsageError(Problem("error", "OUT005", message, "choose another --output"))
 
 
 def plan(
-    rulebook: Rulebook, submissions: Sequence[Submission], references: Path | None, options: Options
+    rulebook: Rulebook, submissions: Sequence[Submission], expected: Found | None, options: Options
 ) -> tuple[list[Case], list[Problem], Metadata]:
-    """Every expected case of every team, what is wrong with the file names, and the table of the cases."""
+    """Every expected case of every team, what is wrong with the file names, and the table of the cases.
+
+    Without expected cases those that a team submits are.
+    """
     challenge = rulebook.challenge
-    found = Found() if references is None else find_references(challenge, references)
-    problems = list(found.problems)
+    problems = list(expected.problems) if expected else []
     metadata = metadata_of(rulebook, options)
     cohorts = metadata.cohorts
     institutions = metadata.institutions
-    if options.institution:
-        institutions = dict.fromkeys(found.files, options.institution)
+    if options.institution and expected:
+        institutions = dict.fromkeys(expected.files, options.institution)
     cases: list[Case] = []
     for one in submissions:
         predictions = read_submission(one, challenge.files, options.archives)
+        found = expected or listed_cases(case for case in {**predictions.files, **predictions.parts} if case)
         own, faults = pair_cases(challenge, found, one.team, predictions, institutions, cohorts)
         cases += own
         if challenge.team_metrics:
@@ -184,8 +224,8 @@ def plan(
             cases.append(of_team)
             problems += lacking
         problems += faults
-    if challenge.cohorts is not None:
-        unassigned = sorted(case for case in found.files if case not in cohorts and case not in found.cohorts)
+    if challenge.cohorts is not None and expected:
+        unassigned = sorted({*expected.files} - {*cohorts} - {*expected.cohorts})
         if unassigned:
             problems.append(
                 Problem(
@@ -211,56 +251,100 @@ def in_shard(case: Case, shard: tuple[int, int]) -> bool:
     return int.from_bytes(digest[:8], "big") % shard[1] == shard[0] - 1
 
 
-def score_all(
-    rulebook: Rulebook, cases: Sequence[Case], options: Options, progress: Progress
-) -> list[CaseResult]:
-    """Score cases in worker processes, largest first; a case that kills its worker costs itself only."""
-    from bratseval.scoring import Rules, score_case
+def _unchanged(
+    rulebook: Rulebook, cases: Sequence[Case], options: Options, journal: Journal
+) -> tuple[list[CaseResult], tuple[tuple[str, str], ...]]:
+    """Results of an earlier run that scoring anew would give again, and the cases that it would not."""
+    known = _in_order(case for case in cases if (case.team, case.case) in journal.kept)
+    results: list[CaseResult] = []
+    changed: list[tuple[str, str]] = []
+    for outcome in supervised(inputs_of, known, options):
+        case = known[outcome.index]
+        kept = journal.kept[case.team, case.case]
+        rules = rules_of(rulebook.digest, options.geometry, case)
+        if outcome.result is not None and unchanged(kept, case, rules, outcome.result):
+            results.append(replace(kept.result, case=case))
+        else:
+            changed.append((case.team, case.case))
+    return results, tuple(sorted(changed))
+
+
+def _in_order(cases: Iterable[Case]) -> list[Case]:
+    """Largest first, and the teams of a case in a row, so that a worker prepares its reference once."""
+    return sorted(cases, key=lambda case: (-_size(case.reference), case.case, case.team))
+
+
+def supervised(
+    function: Callable[[Case], R], cases: Sequence[Case], options: Options
+) -> Iterator[Outcome[R]]:
+    """Run a function over cases in worker processes, within the limits of the options."""
     from bratseval.supervisor import supervise
 
-    # Teams of one case follow each other, so that a worker prepares its reference once.
-    ordered = sorted(cases, key=lambda case: (-_size(case.reference), case.case, case.team))
-    results: list[CaseResult] = []
-    rules = Rules(rulebook, options.geometry)
-    progress(0, len(ordered), "")
-    for outcome in supervise(
-        partial(score_case, rules),
-        ordered,
+    return supervise(
+        function,
+        cases,
         jobs=options.jobs,
         timeout_s=options.timeout_s,
         memory_bytes=options.memory_bytes,
-    ):
-        case = ordered[outcome.index]
-        results.append(outcome.result or _lost(rulebook, case, outcome.status, outcome.detail))
-        progress(len(results), len(ordered), f"{case.team} {case.case}")
+    )
+
+
+def score_all(
+    rulebook: Rulebook,
+    cases: Sequence[Case],
+    options: Options,
+    progress: Progress,
+    journal: Journal,
+    kept: Sequence[CaseResult],
+) -> list[CaseResult]:
+    """Score the cases that are not kept, in worker processes; one that kills its worker costs itself only."""
+    from bratseval.scoring import Rules, score_case
+
+    done = {(result.case.team, result.case.case) for result in kept}
+    todo = _in_order(case for case in cases if (case.team, case.case) not in done)
+    results: list[CaseResult] = []
+    progress(len(kept), len(cases), "")
+    for outcome in supervised(partial(score_case, Rules(rulebook, options.geometry)), todo, options):
+        case = todo[outcome.index]
+        if outcome.result is not None:
+            journal.append(rules_of(rulebook.digest, options.geometry, case), outcome.result)
+        results.append(outcome.result or _lost(rulebook, case, outcome))
+        progress(len(kept) + len(results), len(cases), f"{case.team} {case.case}")
     return results
 
 
-def _size(path: Path) -> int:
+def _size(path: Path | None) -> int:
     try:
-        return path.stat().st_size
+        return 0 if path is None else path.stat().st_size
     except OSError:
         return 0
 
 
-def _lost(rulebook: Rulebook, case: Case, status: str, detail: str) -> CaseResult:
-    """A case whose worker died, ran out of time, or failed by a fault of ours: the penalty, and why."""
+def _lost(rulebook: Rulebook, case: Case, outcome: Outcome[CaseResult]) -> CaseResult:
+    """A case that was not finished: the penalty, and why."""
+    problem = lost_case(case, outcome.status, outcome.detail)
+    why = ("timeout" if outcome.status == "timeout" else "crashed", problem.message)
+    scores = unscored(
+        rulebook.rules_of(case.cohort), expected_scores(rulebook.rules_of(case.cohort), case), why
+    )
+    return CaseResult(case, scores, problems=(problem,))
+
+
+def lost_case(case: Case, status: str, detail: str) -> Problem:
+    """Why a worker gave no answer about a case: it died, ran out of time, or failed by a fault of ours."""
     what = {"crashed": "its worker process died", "timeout": "it took too long"}.get(
         status, "bratseval failed"
     )
-    problem = Problem(
+    last = detail.strip().splitlines()[-1] if detail else ""
+    return Problem(
         "error",
         "RUN003" if status == "fault" else "RUN001",
-        f"case {case.case} could not be scored: {what} ({detail.strip().splitlines()[-1] if detail else ''})",
+        f"case {case.case} could not be finished: {what} ({last})",
         "the same command tries it again" if status != "fault" else "please report this with the trace (-vv)",
         case.team,
         case.case,
         str(case.prediction or ""),
     )
-    why = ("timeout" if status == "timeout" else "crashed", problem.message)
-    challenge = rulebook.rules_of(case.cohort)
-    scores = unscored(challenge, expected_scores(challenge, case), why)
-    return CaseResult(case, scores, problems=(problem,))
 
 
 def finish(
@@ -304,7 +388,7 @@ def finish(
         except UsageError as error:  # the scores are written all the same
             problems += error.problems
     results = replace(results, problems=problems)
-    exit_code = _exit_code(problems, complete, options.fail_on)
+    exit_code = exit_code_of(problems, complete, options.fail_on)
     cases = {(row.institution, row.case) for row in results.scores if row.case}
     run_record = {
         **record,
@@ -361,9 +445,9 @@ def missing_cases(scores: Iterable[ScoreRow], expected: Mapping[str, Sequence[st
     return sorted({(team, case) for team, cases in expected.items() for case in cases} - present)
 
 
-def _exit_code(problems: Iterable[Problem], complete: bool, fail_on: str) -> int:
+def exit_code_of(problems: Iterable[Problem], complete: bool, fail_on: str) -> int:
+    """The exit code of a command that has come to its end."""
     reached = {0}
-    levels = {"error": ("error",), "warning": ("error", "warning"), "never": ()}[fail_on]
     for problem in problems:
         if problem.code == "RUN003":
             reached.add(70)
@@ -371,7 +455,7 @@ def _exit_code(problems: Iterable[Problem], complete: bool, fail_on: str) -> int
             reached.add(3)
         elif problem.code in ("CFG006", "CSV006", "CSV010"):  # nothing can be ranked
             reached.add(2)
-        elif problem.severity in levels:
+        elif problem.severity in FAILING[fail_on]:
             reached.add(1)
     if not complete:
         reached.add(4)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,6 +13,7 @@ from bratseval.challenge import Rulebook
 from bratseval.errors import OutputError, Problem, UsageError
 from bratseval.model import CaseResult, Cell
 from bratseval.score_files import read_scores
+from bratseval.state import FOLDER, flush_folder, not_writable
 from bratseval.tables import (
     DETAIL_COLUMNS,
     INPUT_COLUMNS,
@@ -109,56 +108,35 @@ def tables(results: Results, rulebook: Rulebook) -> dict[str, str]:
 
 def write_folder(output: Path, files: Mapping[str, str], run: Mapping[str, Any]) -> None:
     """Write all files, each whole or not at all; run.json comes last and so marks the folder complete."""
-    texts = dict(files)
-    texts["run.json"] = json.dumps(run, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    record = json.dumps(run, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    # backslashreplace: names that are no Unicode, in run.json
+    data = {
+        name: text.encode(errors="backslashreplace") for name, text in {**files, "run.json": record}.items()
+    }
+    parts = {name: output / FOLDER / f"{name}.part" for name in data}
+    place = output
     try:
-        for name in ("run.json", *RANKING_FILES):
-            (output / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(
-            Problem("error", "OUT001", f"{output / name} cannot be replaced ({error.strerror})")
-        ) from None
-    for name, text in texts.items():
-        write_atomically(output / name, text)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write beside the target, flush to disk, then rename. Raises OutputError with path and bytes."""
-    data = text.encode(errors="backslashreplace")  # names that are no Unicode, in run.json
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
+        for name, part in parts.items():  # all of them before the first replaces a file
+            place = output / name
+            with part.open("wb") as file:
+                file.write(data[name])
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        for name in ("run.json", *RANKING_FILES):
+            place = output / name
+            place.unlink(missing_ok=True)
+        for name, part in parts.items():
+            place = output / name
+            os.replace(part, place)
+        flush_folder(output)
     except OSError as error:
-        raise OutputError(
-            Problem(
-                "error",
-                "OUT001",
-                f"{path} cannot be written ({error.strerror}); {len(data)} bytes are needed",
-                f"{_free(path)} bytes are free; choose another --output or make room",
-                file=str(path),
-            )
-        ) from None
-
-
-def _free(path: Path) -> int:
-    folder = next((parent for parent in path.parents if parent.is_dir()), Path("/"))
-    return shutil.disk_usage(folder).free
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+        raise not_writable(place, error, sum(map(len, data.values()))) from None
 
 
 def check_output(output: Path, digest: str, overwrite: bool) -> None:
-    """Refuse a folder that holds results of another configuration, or that cannot be written."""
-    if output.exists() and not output.is_dir():
-        raise OutputError(Problem("error", "OUT002", f"{output} is not a folder", "choose another --output"))
+    """Refuse a folder that holds results of another configuration."""
     if (output / "run.json").is_file() and not overwrite:
         found = read_run(output).get("config")
         if found != digest:
@@ -170,8 +148,6 @@ def check_output(output: Path, digest: str, overwrite: bool) -> None:
                     "choose another --output, or --overwrite",
                 )
             )
-    write_atomically(output / ".probe", "")
-    (output / ".probe").unlink(missing_ok=True)
 
 
 def read_run(folder: Path) -> dict[str, Any]:

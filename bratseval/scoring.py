@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bratseval.challenge import Challenge, Rulebook
-from bratseval.errors import InputError
-from bratseval.inputs import digests
+from bratseval.errors import InputError, Problem
+from bratseval.inputs import inputs_of, without_team
 from bratseval.model import Case, CaseResult, Reference, Score
 from bratseval.policy import by_rule, expected_scores, unscored
 from bratseval.tasks import federation, multi_rater, registration, segmentation, uncertainty
@@ -22,18 +22,25 @@ from bratseval.tasks import federation, multi_rater, registration, segmentation,
 class Task(NamedTuple):
     """A kind of challenge: how the reference side of a case is read, and how a prediction is scored.
 
-    Both raise InputError for what is wrong with a file as a whole.
+    expect reads of the reference side no more than a check of the prediction needs, headers where they
+    suffice; check is score without the measuring. All raise InputError for what is wrong with a file as a
+    whole.
     """
 
     read_reference: Callable[[Case, Challenge], Reference]
     score: Callable[[Reference, Case, Challenge], CaseResult]
+    expect: Callable[[Case, Challenge], Any]
+    check: Callable[[Any, Case, Challenge], list[Problem]]
 
 
 TASKS = {
-    "segmentation": Task(segmentation.read_reference, segmentation.score),
-    "registration": Task(registration.read_reference, registration.score),
-    "uncertainty": Task(uncertainty.read_reference, uncertainty.score),
-    "multi_rater": Task(multi_rater.read_reference, multi_rater.score),
+    name: Task(module.read_reference, module.score, module.expect, module.check)
+    for name, module in {
+        "segmentation": segmentation,
+        "registration": registration,
+        "uncertainty": uncertainty,
+        "multi_rater": multi_rater,
+    }.items()
 }
 
 
@@ -48,25 +55,47 @@ class Rules:
 def score_case(rules: Rules, case: Case) -> CaseResult:
     """Read, check and score one case, or a team's own files; never raises for what is wrong with them."""
     challenge = _with_geometry(rules.rulebook.rules_of(case.cohort), rules.geometry)
+    return replace(_result(rules, case, challenge), inputs=inputs_of(case))
+
+
+def _result(rules: Rules, case: Case, challenge: Challenge) -> CaseResult:
     if not case.case:
         return _tagged(_scored(case, challenge, Reference(None), federation.score))
     try:
-        reference = read_reference(_without_team(case), challenge)
+        reference = read_reference(without_team(case), challenge)
     except InputError as error:
-        hint = "the organizer must repair the reference"
-        unusable = [replace(p, code="SUB014", case=case.case, hint=hint) for p in error.problems]
+        unusable = _unusable_reference(error, case)
         reason = "the reference cannot be read"
         scores = tuple(
             by_rule(*pair, None, "not_applicable", reason) for pair in expected_scores(challenge, case)
         )
-        return CaseResult(case, scores + _of_other_cohorts(rules, case, scores), tuple(unusable))
+        return CaseResult(case, scores + _of_other_cohorts(rules, case, scores), unusable)
     result = _tagged(_scored(case, challenge, reference, TASKS[challenge.task].score))
     return replace(
         result,
         scores=result.scores + _of_other_cohorts(rules, case, result.scores),
         problems=(*(replace(problem, case=case.case) for problem in reference.problems), *result.problems),
-        inputs=reference.inputs + result.inputs,
     )
+
+
+def check_case(rules: Rules, case: Case) -> CaseResult:
+    """Everything that is wrong with the files of a case, without a score; never raises for it."""
+    challenge = _with_geometry(rules.rulebook.rules_of(case.cohort), rules.geometry)
+    task = TASKS[challenge.task]
+    try:
+        expected = task.expect(case, challenge) if case.case else None
+    except InputError as error:
+        return CaseResult(case, (), _unusable_reference(error, case))
+    try:
+        problems = (task.check if case.case else federation.check)(expected, case, challenge)
+    except InputError as error:
+        problems = [] if case.prediction is None or case.refused else list(error.problems)
+    return _tagged(CaseResult(case, (), tuple(problems)))
+
+
+def _unusable_reference(error: InputError, case: Case) -> tuple[Problem, ...]:
+    hint = "the organizer must repair the reference"
+    return tuple(replace(problem, code="SUB014", case=case.case, hint=hint) for problem in error.problems)
 
 
 def _scored(
@@ -76,26 +105,18 @@ def _scored(
     score: Callable[[Reference, Case, Challenge], CaseResult],
 ) -> CaseResult:
     """The task's result, or the penalty where the prediction is missing or refused as a whole."""
-    path = None if case.refused else case.prediction
-    inputs = digests("prediction", path, case.prediction_parts)
     try:
-        return replace(score(reference, case, challenge), inputs=inputs)
+        return score(reference, case, challenge)
     except InputError as error:
         scores = unscored(challenge, expected_scores(challenge, case), error, reference.grid_shape)
         listed = case.prediction is None or case.refused  # by the plan, which saw the names of all files
-        return CaseResult(case, scores, () if listed else error.problems, inputs)
-
-
-def _without_team(case: Case) -> Case:
-    """The case with its reference side alone, the same for every team."""
-    return replace(case, team="", prediction=None, refused=(), prediction_parts=())
+        return CaseResult(case, scores, () if listed else error.problems)
 
 
 @lru_cache(maxsize=2)
 def read_reference(case: Case, challenge: Challenge) -> Reference:
     """The reference of a case without its team, kept for the next one: cases are handed out case by case."""
-    reference = TASKS[challenge.task].read_reference(case, challenge)
-    return replace(reference, inputs=digests("reference", case.reference, case.reference_parts))
+    return TASKS[challenge.task].read_reference(case, challenge)
 
 
 @lru_cache(maxsize=32)

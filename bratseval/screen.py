@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import traceback
@@ -11,13 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bratseval.errors import BratsevalError, Problem
+from bratseval.errors import BratsevalError, Problem, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from bratseval.leaderboard import Leaderboard
     from bratseval.pipeline import Ended
+    from bratseval.validation import Checked
 
 SHOWN_PER_CODE = 20
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
@@ -29,6 +31,7 @@ class Screen:
     def __init__(self, format: str, quiet: bool, no_color: bool) -> None:
         self.format, self.quiet, self.no_color = format, quiet, no_color
         self._console: Console | None = None
+        self._done, self._total = 0, 0
 
     @property
     def console(self) -> Console:
@@ -42,17 +45,27 @@ class Screen:
         return self._console
 
     @contextmanager
-    def progress(self) -> Iterator[Callable[[int, int, str], None]]:
+    def progress(self, verb: str = "scored") -> Iterator[Callable[[int, int, str], None]]:
         """A callback (done, total, what) that draws a bar, or prints a line every 10 s."""
+        with self._drawing(verb) as draw:
+
+            def advance(done: int, total: int, what: str) -> None:
+                self._done, self._total = done, total
+                draw(done, total, what)
+
+            yield advance
+
+    @contextmanager
+    def _drawing(self, verb: str) -> Iterator[Callable[[int, int, str], None]]:
         if self.quiet:
             yield lambda done, total, what: None
         elif not self.console.is_terminal:
-            yield _line_progress()
+            yield _line_progress(verb)
         else:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             columns = (
-                TextColumn("scoring"),
+                TextColumn(verb),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),
@@ -84,9 +97,15 @@ class Screen:
         state = "complete" if ended.run["complete"] else "incomplete"
         if total > 1 and ended.exit_code != 4:
             state = f"shard {index}/{total} complete"
+        if ended.changed:
+            shown = ", ".join("/".join(filter(None, pair)) for pair in ended.changed[:10])
+            shown += ", ..." if len(ended.changed) > 10 else ""
+            message = f"{len(ended.changed)} cases changed since an earlier run and were scored anew: {shown}"
+            self._problem(Problem("note", "RUN011", message))
+        kept = f", {ended.kept} cases kept from an earlier run" if ended.kept else ""
         self.verdict(
             f"{state}: {counts['teams']} teams, {counts['cases']} cases, {counts['rows']} scores, "
-            f"{counts['problems']} problems in {ended.run['wall_seconds']:.1f} s; written to {output}"
+            f"{counts['problems']} problems in {ended.run['wall_seconds']:.1f} s{kept}; written to {output}"
         )
         if self.format == "json":
             rows = ended.leaderboard
@@ -155,6 +174,22 @@ class Screen:
         if problem.hint:
             self.console.print(Text(f"  hint: {printable(problem.hint)}", style="dim"))
 
+    def validated(self, checked: Checked) -> None:
+        """Problems and verdict of a submission; on stdout what the format asks for; then the exit code."""
+        import typer
+
+        from bratseval import gate
+
+        self.problems(checked.problems)
+        if self.format != "text":
+            print(gate.FORMATS[self.format](checked))
+        if self.format == "github" and (path := os.environ.get("GITHUB_STEP_SUMMARY")):
+            with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(gate.as_markdown(checked))
+        self.verdict(gate.verdict(checked))
+        if checked.exit_code:
+            raise typer.Exit(checked.exit_code)
+
     def failed(self, error: BratsevalError) -> None:
         """The problems that stopped the command, and the verdict."""
         self.problems(error.problems)
@@ -165,8 +200,17 @@ class Screen:
                     {"complete": False, "exit_code": error.exit_code, "problems": listed}, sort_keys=True
                 )
             )
+        if self.format == "github":
+            from bratseval.gate import annotation
+
+            print("\n".join(map(annotation, error.problems)))
         count = len(error.problems)
         self.verdict(f"stopped: {count} problem{'s' if count != 1 else ''}, nothing was scored")
+
+    def stopped(self, how: str) -> None:
+        """The verdict of a command that a signal ended."""
+        after = f" after {self._done} of {self._total} cases, which are kept" if self._total else ""
+        self.verdict(f"{how}{after}; the same command goes on")
 
     def verdict(self, sentence: str) -> None:
         """The last line on stderr."""
@@ -177,11 +221,6 @@ class Screen:
         traceback.print_exc(file=sys.stderr)
 
 
-def printable(text: str) -> str:
-    """Escape control characters, so that a file name cannot steer the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def _short(value: Any) -> str:
     if value is None:
         return "-"
@@ -190,7 +229,7 @@ def _short(value: Any) -> str:
     return printable(str(value))
 
 
-def _line_progress() -> Callable[[int, int, str], None]:
+def _line_progress(verb: str) -> Callable[[int, int, str], None]:
     """A line each 10 s or 5 %, whichever comes later, for logs and pipes."""
     state = {"time": time.monotonic(), "done": 0}
 
@@ -199,6 +238,6 @@ def _line_progress() -> Callable[[int, int, str], None]:
         due = now - state["time"] >= 10 and (done - state["done"]) * 20 >= total
         if (due or done == total) and done:
             state.update(time=now, done=done)
-            print(f"scored {done} of {total} cases", file=sys.stderr, flush=True)
+            print(f"{verb} {done} of {total} cases", file=sys.stderr, flush=True)
 
     return advance

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bratseval.errors import Problem, UsageError
+from bratseval.errors import Problem, UsageError, printable
 from bratseval.model import Cell
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -75,9 +75,7 @@ def cell(value: Cell) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        escaped = "".join(
-            c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in value
-        )
+        escaped = printable(value, keep="\t")
         return "'" + escaped if escaped.startswith(FORMULA_STARTS) else escaped
     return number(value)
 

@@ -38,6 +38,8 @@ ALLOWED = {
     "volumes": {"errors", "nifti"},
     "number_tables": {"errors", "files"},
     "inputs": {"errors", "files", "model"},
+    "validation": {"cases", "challenge", "errors", "metadata", "pipeline", "scoring"},
+    "gate": {"errors", "validation"},
     "lesions": set(),
     "surfaces": {"lesions", "metrics.surface", "surfel_table"},
     "blocks": {"ranking.rules"},
@@ -80,16 +82,17 @@ ALLOWED = {
         *("challenge", "leaderboard", "pairwise", "ranking.rules", "ranking.significance"),
         *("ranking.stability", "robustness", "tables"),
     },
-    "results": {"challenge", "errors", "model", "score_files", "tables"},
+    "state": {"errors", "model"},
+    "results": {"challenge", "errors", "model", "score_files", "state", "tables"},
     "regions": {
         *("blocks", "challenge", "images", "lesions", "nifti", "surfaces"),
         *("metrics.detection", "metrics.overlap", "metrics.registry", "metrics.surface"),
     },
     "tasks.measuring": {"challenge", "errors", "metrics.registry", "model", "policy"},
-    "tasks.placing": {"blocks", "errors", "nifti"},
+    "tasks.placing": {"blocks", "challenge", "errors", "model", "nifti"},
     "tasks.segmentation": {
         *("blocks", "challenge", "errors", "images", "inputs", "metrics.registry", "model", "policy"),
-        *("regions", "resample", "tasks.placing"),
+        *("nifti", "regions", "resample", "tasks.placing"),
     },
     "tasks.deformation": {
         *("challenge", "errors", "fields", "inputs", "metrics.jacobian", "model", "nifti"),
@@ -98,6 +101,7 @@ ALLOWED = {
     "tasks.registration": {
         *("blocks", "challenge", "errors", "fields", "inputs", "metrics.landmarks", "model", "nifti"),
         *("number_tables", "policy", "tasks.deformation", "tasks.measuring"),
+        "tasks.placing",
     },
     "tasks.uncertainty": {
         *("blocks", "challenge", "errors", "images", "inputs", "metrics.filtering", "model", "nifti"),
@@ -108,7 +112,8 @@ ALLOWED = {
         *("tasks.measuring", "tasks.placing", "volumes"),
     },
     "tasks.federation": {
-        *("challenge", "inputs", "metrics.federation", "model", "number_tables", "tasks.measuring"),
+        *("challenge", "errors", "inputs", "metrics.federation", "model", "number_tables"),
+        "tasks.measuring",
     },
     "scoring": {"challenge", "errors", "inputs", "model", "policy", "tasks"},
     "pipeline": {
@@ -125,11 +130,14 @@ ALLOWED = {
             "policy",
             "results",
         ),
-        *("scoring", "signature", "strata", "supervisor", "tables"),
+        *("scoring", "signature", "state", "strata", "supervisor", "tables"),
     },
-    "joining": {"challenge", "errors", "metadata", "pipeline", "results", "score_files", "tables"},
-    "screen": {"errors", "leaderboard", "pipeline", "tables"},
-    "cli": {"config", "errors", "joining", "pipeline", "results", "screen", "cpus"},
+    "joining": {"challenge", "errors", "metadata", "pipeline", "results", "score_files", "state", "tables"},
+    "screen": {"errors", "gate", "leaderboard", "pipeline", "tables", "validation"},
+    "cli": {
+        *("archives", "config", "cpus", "errors", "joining", "pipeline", "results", "screen"),
+        "validation",
+    },
     "__main__": {"cli"},
 }
 MODULES = sorted(

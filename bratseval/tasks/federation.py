@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from bratseval.challenge import Challenge
+from bratseval.errors import Problem
 from bratseval.inputs import submitted
 from bratseval.metrics.federation import Rounds
 from bratseval.model import Case, CaseResult, Reference
@@ -21,6 +22,12 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     """Score the log of training rounds; its area is the convergence score. Raises InputError."""
     rounds = read_rounds(submitted(case))
     return CaseResult(case, tuple(measure(challenge, "", challenge.team_metrics, rounds)))
+
+
+def check(expected: None, case: Case, challenge: Challenge) -> list[Problem]:
+    """Nothing where the log can be read. Raises InputError with every fault."""
+    read_rounds(submitted(case))
+    return []
 
 
 def read_rounds(path: Path) -> Rounds:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from bratseval.blocks import Geometry
 from bratseval.challenge import Challenge
 from bratseval.errors import InputError, Problem
-from bratseval.inputs import find_part, submitted
+from bratseval.inputs import find_part, reference_of, submitted
 from bratseval.metrics.raters import Raters
-from bratseval.model import Case, CaseResult, Reference, Score
-from bratseval.nifti import Grid
+from bratseval.model import Case, CaseResult, Part, Reference, Score
+from bratseval.nifti import Grid, read_grid
 from bratseval.policy import expected_scores
 from bratseval.tasks.measuring import measure, penalized
 from bratseval.tasks.placing import on_grid
-from bratseval.volumes import read_volume
+from bratseval.volumes import Volume, read_volume
 
 ROUNDING = 1e-6  # granted beyond 0 and 1
 
@@ -23,7 +25,9 @@ def read_reference(case: Case, challenge: Challenge) -> Reference:
     """Read the masks of all raters: by region, the grid and (raters, x, y, z) bool. Raises InputError."""
     unknown = {part.region for part in case.reference_parts} - set(challenge.regions)
     if unknown:
-        message = f"{case.reference.parent}: {', '.join(sorted(unknown))} is no region of {challenge.name}"
+        message = (
+            f"{reference_of(case).parent}: {', '.join(sorted(unknown))} is no region of {challenge.name}"
+        )
         raise InputError(Problem("error", "SUB008", message, f"known: {', '.join(challenge.regions)}"))
     by_region: dict[str, tuple[Grid, np.ndarray]] = {}
     problems: list[Problem] = []
@@ -41,6 +45,41 @@ def read_reference(case: Case, challenge: Challenge) -> Reference:
     return Reference(by_region, tuple(problems))
 
 
+def expect(case: Case, challenge: Challenge) -> dict[str, Grid]:
+    """The grid of every task of a case, from the header of its first mask. Raises InputError."""
+    first: dict[str, Part] = {}
+    for part in case.reference_parts:
+        first.setdefault(part.region, part)
+    return {region: read_grid(part.path) for region, part in first.items()}
+
+
+def check(grids: Mapping[str, Grid], case: Case, challenge: Challenge) -> list[Problem]:
+    """What is wrong with the map of every task; without references those that are submitted are checked."""
+    submitted(case)
+    problems: list[Problem] = []
+    for region in dict.fromkeys([*grids, *(part.region for part in case.prediction_parts)]):
+        try:
+            if region not in (grids if case.reference else challenge.regions):
+                raise InputError(Problem("warning", "SUB006", f"{region} is no task of the case; not scored"))
+            _map(case, region, grids.get(region), challenge, problems)
+        except InputError as error:
+            problems += error.problems
+    return problems
+
+
+def _map(case: Case, region: str, grid: Grid | None, challenge: Challenge, problems: list[Problem]) -> Volume:
+    """The submitted map of a task. Raises InputError where it is missing or broken."""
+    part = find_part(case.prediction_parts, "", region)
+    if part is None:
+        message, hint = f"the map of {region} is missing; penalized", "submit one for every task"
+        raise InputError(Problem("warning", "SUB007", message, hint))
+    volume = read_volume(part.path, low=0, high=1, rounding=ROUNDING, onto=grid)
+    problems += volume.notes
+    if grid is not None:
+        problems += on_grid(volume.grid, grid, part.path, challenge.geometry)
+    return volume
+
+
 def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     """Score every task; one whose map is missing or broken takes its penalty, the rest is scored."""
     submitted(case)
@@ -52,12 +91,7 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     ]
     for region, (grid, masks) in reference.data.items():
         try:
-            part = find_part(case.prediction_parts, "", region)
-            if part is None:
-                message, hint = f"the map of {region} is missing; penalized", "submit one for every task"
-                raise InputError(Problem("warning", "SUB007", message, hint))
-            volume = read_volume(part.path, low=0, high=1, rounding=ROUNDING, onto=grid)
-            problems += [*volume.notes, *on_grid(volume.grid, grid, part.path, challenge.geometry)]
+            volume = _map(case, region, grid, challenge, problems)
         except InputError as error:
             problems += error.problems
             scores += penalized(challenge, region, challenge.case_metrics, error, grid.shape)

@@ -1,13 +1,31 @@
-"""Whether a file lies on the reference's grid, as the challenge's geometry policy has it."""
+"""Whether a file lies on the grid of its case, as the challenge's geometry policy has it."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from bratseval.blocks import Geometry
+from bratseval.challenge import Challenge
 from bratseval.errors import InputError, Problem
-from bratseval.nifti import Grid, geometry_problems
+from bratseval.model import Case
+from bratseval.nifti import Grid, geometry_problems, read_grid
+
+
+def expected_grid(case: Case, challenge: Challenge) -> Grid | None:
+    """The grid of the reference, from its header; without one the grid that the YAML states, or none.
+
+    Raises InputError for a broken reference.
+    """
+    if case.reference is not None:
+        return read_grid(case.reference)
+    stated = challenge.expected.grid
+    if stated is None:
+        return None
+    affine = np.array([*stated.affine, [0.0, 0.0, 0.0, 1.0]])
+    return Grid(stated.shape, stated.spacing_mm, affine, True)
 
 
 def on_grid(

@@ -17,14 +17,15 @@ from bratseval.blocks import Registration
 from bratseval.challenge import Challenge
 from bratseval.errors import InputError, Problem
 from bratseval.fields import in_world
-from bratseval.inputs import find_part, submitted
+from bratseval.inputs import find_part, reference_of, submitted
 from bratseval.metrics.landmarks import LARGEST_RADIUS_MM, STEP_MM, Landmarks, hit_rate_curve
 from bratseval.model import Case, CaseResult, Cell, Reference, Score
 from bratseval.nifti import Grid, read_grid
 from bratseval.number_tables import NumberTable, read_numbers, refusal
 from bratseval.policy import expected_scores
-from bratseval.tasks.deformation import compare_with_fields, read_fields, score_smoothness
+from bratseval.tasks.deformation import Fields, compare_with_fields, read_fields, score_smoothness
 from bratseval.tasks.measuring import measure, metrics_reading, penalized
+from bratseval.tasks.placing import expected_grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +43,15 @@ class Truth:
 def read_reference(case: Case, challenge: Challenge) -> Reference:
     """Read the landmarks of both images, of the raters, and the grid. Raises InputError."""
     rules = challenge.registration_rules
-    points = _read_points(case.reference, rules)
+    path = reference_of(case)
+    points = _read_points(path, rules)
     ids = tuple(points)
     moving = find_part(case.reference_parts, "moving")
     if moving is None:
-        message = f"{case.reference}: the moving landmarks of the case are missing"
-        raise InputError(Problem("error", "SUB007", message, file=str(case.reference)))
+        message = f"{path}: the moving landmarks of the case are missing"
+        raise InputError(Problem("error", "SUB007", message, file=str(path)))
     if not ids:
-        raise refusal(case.reference, [(": no landmark", "write one row a landmark")])
+        raise refusal(path, [(": no landmark", "write one row a landmark")])
     image = find_part(case.reference_parts, "image")
     raters = [part.path for part in case.reference_parts if part.role == "rater"]
     truth = Truth(
@@ -83,13 +85,42 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
         scores += penalized(challenge, "", columns, error)
     fields = read_fields(case, challenge, truth.grid, problems)
     scores += score_smoothness(case, challenge, truth.grid, fields, problems)
-    own = [index for index, name in enumerate(truth.ids) if name in points]
-    moving = truth.moving[own]
-    predicted = np.array([points[truth.ids[index]] for index in own]).reshape(moving.shape)
-    problems += compare_with_fields(case, challenge, fields, moving, predicted)
+    problems += _compared(fields, points, truth, case, challenge)
     order = {pair: index for index, pair in enumerate(expected_scores(challenge, case))}
     scores.sort(key=lambda one: order[one.region, one.metric])
     return CaseResult(case, tuple(scores), tuple(problems), details=details)
+
+
+def expect(case: Case, challenge: Challenge) -> Truth | None:
+    """All that is known of a case: tables and the header of an image. Raises InputError."""
+    return None if case.reference is None else read_reference(case, challenge).data
+
+
+def check(truth: Truth | None, case: Case, challenge: Challenge) -> list[Problem]:
+    """What is wrong with the landmarks, the determinants and the fields."""
+    problems: list[Problem] = []
+    points: dict[str, list[float]] = {}
+    try:
+        points = _submitted_points(case, truth, challenge.registration_rules, problems)
+        if truth is not None:
+            landmarks = _landmarks(points, truth, challenge.registration_rules)[1]
+            problems += _suspicions(landmarks, submitted(case), challenge.registration_rules)
+    except InputError as error:
+        problems += () if case.prediction is None or case.refused else error.problems
+    grid = truth.grid if truth else expected_grid(case, challenge)
+    fields = read_fields(case, challenge, grid, problems)
+    score_smoothness(case, challenge, grid, fields, problems)
+    return problems if truth is None else problems + _compared(fields, points, truth, case, challenge)
+
+
+def _compared(
+    fields: Fields, points: Mapping[str, list[float]], truth: Truth, case: Case, challenge: Challenge
+) -> list[Problem]:
+    """Where the submitted fields and the submitted points contradict each other."""
+    own = [index for index, name in enumerate(truth.ids) if name in points]
+    moving = truth.moving[own]
+    predicted = np.array([points[truth.ids[index]] for index in own]).reshape(moving.shape)
+    return compare_with_fields(case, challenge, fields, moving, predicted)
 
 
 def _read_points(path: Path, rules: Registration) -> dict[str, list[float]]:
@@ -116,21 +147,21 @@ def _paired(path: Path, ids: Sequence[str], rules: Registration) -> np.ndarray:
 
 
 def _submitted_points(
-    case: Case, truth: Truth, rules: Registration, problems: list[Problem]
+    case: Case, truth: Truth | None, rules: Registration, problems: list[Problem]
 ) -> dict[str, list[float]]:
     """The submitted coordinates by landmark id. Raises InputError with all that is wrong with the table."""
     path = submitted(case)
     table = read_numbers(path, rules.coordinates, id_column=rules.id_column)
     points = _by_id(table, rules)
     faults = list(table.faults)
-    known = table.ids_are_sure
-    if further := [name for name in points if known and name not in truth.ids]:
-        text = f": landmark {', '.join(further[:10])} is not one of the case's {len(truth.ids)}"
+    expected = truth.ids if truth and table.ids_are_sure else tuple(points)
+    if further := [name for name in points if name not in expected]:
+        text = f": landmark {', '.join(further[:10])} is not one of the case's {len(expected)}"
         faults.append((text, "submit the landmarks of the moving image, under their own numbers"))
-    lost = ", ".join([name for name in truth.ids if known and name not in points][:10])
+    lost = ", ".join([name for name in expected if name not in points][:10])
     if lost and (rules.missing_landmark == "error" or (rules.missing_landmark == "exclude" and not points)):
-        faults.append((f": landmark {lost} is missing", f"submit all {len(truth.ids)} landmarks of the case"))
-    faults += _outside(points, truth, rules)
+        faults.append((f": landmark {lost} is missing", f"submit all {len(expected)} landmarks of the case"))
+    faults += _outside(points, truth.grid if truth else None, rules)
     if faults:
         raise refusal(path, faults)
     if lost:
@@ -156,12 +187,12 @@ def _landmarks(
     return names, Landmarks(truth.reference[kept], predicted, moving, truth.raters[:, kept], diagonal)
 
 
-def _outside(points: dict[str, list[float]], truth: Truth, rules: Registration) -> list[tuple[str, str]]:
+def _outside(points: dict[str, list[float]], grid: Grid | None, rules: Registration) -> list[tuple[str, str]]:
     """Landmarks that do not lie in the image."""
     limits = [rules.volume.get(axis, (-np.inf, np.inf)) for axis in rules.coordinates]
-    if truth.grid is not None and len(rules.coordinates) == 3:
-        corners = np.array(list(np.ndindex(2, 2, 2))) * np.array(truth.grid.shape) - 0.5
-        world = np.column_stack([corners, np.ones(8)]) @ in_world(truth.grid.affine, rules.world).T
+    if grid is not None and len(rules.coordinates) == 3:
+        corners = np.array(list(np.ndindex(2, 2, 2))) * np.array(grid.shape) - 0.5
+        world = np.column_stack([corners, np.ones(8)]) @ in_world(grid.affine, rules.world).T
         limits = list(zip(world.min(axis=0)[:3].tolist(), world.max(axis=0)[:3].tolist(), strict=True))
     faults = []
     for name, point in points.items():

@@ -7,7 +7,7 @@ is something to measure, else the value of the rule that applies, with a status 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,42 +15,91 @@ import numpy as np
 
 from bratseval.blocks import MetricSpec
 from bratseval.challenge import Challenge
-from bratseval.errors import Problem
+from bratseval.errors import InputError, Problem
 from bratseval.images import LabelImage, read_labels, remap_labels
-from bratseval.inputs import submitted
+from bratseval.inputs import reference_of, submitted
 from bratseval.metrics.registry import Metric, find_metric
 from bratseval.model import Case, CaseResult, Cell, Reference, Score
+from bratseval.nifti import Grid
 from bratseval.policy import by_rule, resolve_penalty
 from bratseval.regions import LesionMatch, Prepared, RegionPair, prepare
 from bratseval.resample import resample_nearest
-from bratseval.tasks.placing import on_grid
+from bratseval.tasks.placing import expected_grid, on_grid
 
 
 def read_reference(case: Case, challenge: Challenge) -> Reference:
     """Read and prepare the reference labels. Raises InputError."""
-    image = _read(case.reference, challenge)
+    image = _read(reference_of(case), challenge)
     return Reference(prepare(image, challenge, "reference"), image.notes, image.grid.shape)
 
 
 def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     """Read and score the prediction. Raises InputError where the file is refused."""
-    path = submitted(case)
-    image = _read(path, challenge)
-    elsewhere = on_grid(image.grid, reference.data.grid, path, challenge.geometry, only_file=True)
-    problems = [*image.notes, *_unknown_labels(image, case, challenge), *elsewhere]
+    image, problems, elsewhere = _read_prediction(reference.data.grid, case, challenge)
     if elsewhere and challenge.geometry.policy == "resample":
         image = resample_nearest(image, reference.data.grid)
     scores, lesions = score_lesions(reference.data, prepare(image, challenge, "prediction"), challenge)
     return CaseResult(case, tuple(scores), tuple(problems), details={"lesions.csv": tuple(lesions)})
 
 
-def _read(path: Path, challenge: Challenge) -> LabelImage:
-    image = read_labels(path, {*challenge.labels.values(), *challenge.remap}, challenge.unknown_labels)
-    if challenge.geometry.spacing_from == "affine":
-        lengths = np.sqrt((image.grid.affine[:3, :3] ** 2).sum(axis=0))
-        x_mm, y_mm, z_mm = (float(np.float32(length)) for length in lengths)
-        image = replace(image, grid=replace(image.grid, spacing_mm=(x_mm, y_mm, z_mm)))
-    return remap_labels(image, challenge.remap)
+def expect(case: Case, challenge: Challenge) -> Grid | None:
+    """The grid that a prediction must lie on, as far as it is known. Raises InputError."""
+    grid = expected_grid(case, challenge)
+    return None if grid is None else _with_spacing(grid, challenge)
+
+
+def check(grid: Grid | None, case: Case, challenge: Challenge) -> list[Problem]:
+    """What is odd about a prediction. Raises InputError where the file is refused."""
+    return _read_prediction(grid, case, challenge)[1]
+
+
+def _read_prediction(
+    expected: Grid | None, case: Case, challenge: Challenge
+) -> tuple[LabelImage, list[Problem], bool]:
+    """Labels, what is odd about them, and whether they lie elsewhere.
+
+    The grid is judged first: of an image of another shape no voxel is read. Raises InputError with the
+    faults of place and of labels together.
+    """
+    path = submitted(case)
+    elsewhere: list[Problem] = []
+    faults: list[Problem] = []
+
+    def judge(grid: Grid) -> None:
+        if expected is None:
+            return
+        try:
+            placed = on_grid(
+                _with_spacing(grid, challenge), expected, path, challenge.geometry, only_file=True
+            )
+            elsewhere.extend(placed)
+        except InputError as error:
+            faults.extend(error.problems)
+            if grid.shape != expected.shape:
+                raise
+
+    try:
+        image = _read(path, challenge, judge)
+    except InputError as error:
+        raise InputError(dict.fromkeys([*faults, *error.problems])) from None
+    if faults:
+        raise InputError(faults)
+    return image, [*image.notes, *_unknown_labels(image, case, challenge), *elsewhere], bool(elsewhere)
+
+
+def _read(path: Path, challenge: Challenge, judge: Callable[[Grid], None] | None = None) -> LabelImage:
+    known = {*challenge.labels.values(), *challenge.remap}
+    image = read_labels(path, known, challenge.unknown_labels, judge=judge)
+    return remap_labels(replace(image, grid=_with_spacing(image.grid, challenge)), challenge.remap)
+
+
+def _with_spacing(grid: Grid, challenge: Challenge) -> Grid:
+    """The grid with the spacing that the challenge reads."""
+    if challenge.geometry.spacing_from == "header":
+        return grid
+    lengths = np.sqrt((grid.affine[:3, :3] ** 2).sum(axis=0))
+    x_mm, y_mm, z_mm = (float(np.float32(length)) for length in lengths)
+    return replace(grid, spacing_mm=(x_mm, y_mm, z_mm))
 
 
 def _unknown_labels(image: LabelImage, case: Case, challenge: Challenge) -> list[Problem]:

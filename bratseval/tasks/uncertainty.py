@@ -11,12 +11,12 @@ from bratseval.blocks import Geometry, Uncertainty
 from bratseval.challenge import Challenge
 from bratseval.errors import InputError, Problem
 from bratseval.images import LabelImage, read_labels, remap_labels
-from bratseval.inputs import example_name, find_part, submitted
+from bratseval.inputs import example_name, find_part, reference_of, submitted
 from bratseval.metrics.filtering import Filtering, filter_by_uncertainty
 from bratseval.model import Case, CaseResult, Cell, Reference, Score
 from bratseval.nifti import Grid
 from bratseval.tasks.measuring import measure, penalized
-from bratseval.tasks.placing import on_grid
+from bratseval.tasks.placing import expected_grid, on_grid
 from bratseval.volumes import Volume, read_volume
 
 POSITIVE = range(1, 256)  # labels that `any` stands for; larger ones are read as the last
@@ -35,12 +35,13 @@ class Truth:
 
 def read_reference(case: Case, challenge: Challenge) -> Reference:
     """Read the reference labels, and the brain: what is above 0 in any image of it. Raises InputError."""
-    image = _read_labels(case.reference, challenge)
+    path = reference_of(case)
+    image = _read_labels(path, challenge)
     part = find_part(case.reference_parts, "brain")
     if part is None:
-        message = f"{case.reference}: no image beside it tells where the brain is"
+        message = f"{path}: no image beside it tells where the brain is"
         hint = f"expected a name like {example_name(challenge.files.reference_parts['brain'][0], case.case)}"
-        raise InputError(Problem("error", "SUB007", message, hint, file=str(case.reference)))
+        raise InputError(Problem("error", "SUB007", message, hint, file=str(path)))
     lowest = [0.0]
 
     def above_zero(values: np.ndarray) -> np.ndarray:
@@ -48,7 +49,7 @@ def read_reference(case: Case, challenge: Challenge) -> Reference:
         return values > 0
 
     brain = read_volume(part.path, onto=image.grid, convert=above_zero)
-    problems = [*image.notes, *brain.notes, *_odd_labels(image, case.reference, challenge)]
+    problems = [*image.notes, *brain.notes, *_odd_labels(image, path, challenge)]
     problems += on_grid(brain.grid, image.grid, part.path, Geometry(policy="ignore"))
     if lowest[0] < 0:
         message = f"{part.path}: negative voxels (down to {lowest[0]:g}) count as outside the brain"
@@ -60,12 +61,10 @@ def read_reference(case: Case, challenge: Challenge) -> Reference:
 
 def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     """Score every region; one whose map is missing or broken takes its penalty, the rest is scored."""
-    path = submitted(case)
     truth: Truth = reference.data
     rules = challenge.uncertainty or Uncertainty()
-    image = _read_labels(path, challenge)
-    problems = [*image.notes, *on_grid(image.grid, truth.grid, path, challenge.geometry)]
-    problems += _odd_labels(image, path, challenge)
+    problems: list[Problem] = []
+    image = _read_segmentation(truth.grid, case, challenge, problems)
     labels = _flat(image)
     # What neither side marks and lies outside the brain counts nowhere.
     voxels = np.flatnonzero(truth.brain | (truth.labels > 0) | (labels > 0))
@@ -75,7 +74,7 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     for region in challenge.scored_regions:
         marked, predicted = (_mask(side, region, challenge) for side in sides)
         try:
-            volume = _map(case, region, truth, challenge, problems)
+            volume = _map(case, region, truth.grid, challenge, problems)
         except InputError as error:
             problems += error.problems
             scores += penalized(challenge, region, challenge.case_metrics, error, reference.grid_shape)
@@ -86,6 +85,40 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
         scores += measure(challenge, region, challenge.case_metrics, record, _status(marked, predicted))
         curves += _curves(region, record)
     return CaseResult(case, tuple(scores), tuple(problems), details={"curves.csv": tuple(curves)})
+
+
+def expect(case: Case, challenge: Challenge) -> Grid | None:
+    """The grid that all files of a case must lie on, as far as it is known. Raises InputError."""
+    return expected_grid(case, challenge)
+
+
+def check(grid: Grid | None, case: Case, challenge: Challenge) -> list[Problem]:
+    """What is wrong with the segmentation and with the map of every region."""
+    problems: list[Problem] = []
+    try:
+        image = _read_segmentation(grid, case, challenge, problems)
+        grid = grid or image.grid  # its own maps have to share it
+    except InputError as error:
+        problems += error.problems if case.prediction is not None and not case.refused else ()
+    for region in challenge.scored_regions:
+        try:
+            _map(case, region, grid, challenge, problems)
+        except InputError as error:
+            problems += error.problems
+    return problems
+
+
+def _read_segmentation(
+    grid: Grid | None, case: Case, challenge: Challenge, problems: list[Problem]
+) -> LabelImage:
+    """The submitted labels. Raises InputError."""
+    path = submitted(case)
+    image = _read_labels(path, challenge)
+    problems += image.notes
+    if grid is not None:
+        problems += on_grid(image.grid, grid, path, challenge.geometry)
+    problems += _odd_labels(image, path, challenge)
+    return image
 
 
 def _read_labels(path: Path, challenge: Challenge) -> LabelImage:
@@ -119,15 +152,17 @@ def _status(reference: np.ndarray, prediction: np.ndarray) -> str:
     return empty.get(there, "ok")
 
 
-def _map(case: Case, region: str, truth: Truth, challenge: Challenge, problems: list[Problem]) -> Volume:
+def _map(case: Case, region: str, grid: Grid | None, challenge: Challenge, problems: list[Problem]) -> Volume:
     """The uncertainty map of a region. Raises InputError where it is missing, broken or out of range."""
     part = find_part(case.prediction_parts, f"uncertainty_{region}")
     if part is None:
         message = f"the uncertainty map of {region} is missing; penalized"
         name = example_name(challenge.files.prediction_parts[f"uncertainty_{region}"][0], case.case)
         raise InputError(Problem("warning", "SUB007", message, f"expected a name like {name}"))
-    volume = read_volume(part.path, low=LOWEST, high=HIGHEST, rounding=ROUNDING, onto=truth.grid)
-    problems += [*volume.notes, *on_grid(volume.grid, truth.grid, part.path, challenge.geometry)]
+    volume = read_volume(part.path, low=LOWEST, high=HIGHEST, rounding=ROUNDING, onto=grid)
+    problems += volume.notes
+    if grid is not None:
+        problems += on_grid(volume.grid, grid, part.path, challenge.geometry)
     if 0 < volume.values.max() <= 1:
         message = f"{part.path}: no uncertainty is above 1, so only the threshold 0 filters anything"
         problems.append(Problem("warning", "NII017", message, "uncertainty is 0 to 100", file=str(part.path)))

@@ -1,0 +1,137 @@
+"""What `validate` says to machines: JSON to mail, annotations of GitHub, JUnit XML. Text in, text out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from xml.etree import ElementTree
+
+from bratseval.errors import Problem, printable
+from bratseval.validation import Checked
+
+LONGEST = 500  # characters of a summary: what Synapse takes for an annotation
+SHOWN = 20  # annotations of a code
+_LEVELS = {"error": "error", "warning": "warning", "note": "notice"}
+
+
+def verdict(checked: Checked) -> str:
+    """One sentence."""
+    counts = checked.counts
+    state = {0: "valid", 3: "references unusable", 4: "incomplete"}.get(checked.exit_code, "invalid")
+    numbers = ", ".join(
+        f"{counts[f'{kind}s']} {kind}{'s' if counts[f'{kind}s'] > 1 else ''}"
+        for kind in ("error", "warning", "note")
+        if counts[f"{kind}s"]
+    )
+    return f"{state}: team {checked.team}, {counts['cases']} cases, {numbers or 'no problem'}"
+
+
+def summary(checked: Checked, longest: int = LONGEST) -> str:
+    """The verdict and as many problems as fit, cut at a whole message."""
+    lines = [printable(verdict(checked))[: longest - 20]]
+    for index, problem in enumerate(checked.problems):
+        left = len(checked.problems) - index
+        line = printable(f"{problem.severity}[{problem.code}] {problem.message}")
+        # The note about what is left out must fit behind this line, unless it is the last.
+        reserve = 0 if left == 1 else len(f"\n(+{left - 1} more)")
+        if len("\n".join([*lines, line])) + reserve > longest:
+            lines.append(f"(+{left} more)")
+            break
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def as_json(checked: Checked) -> str:
+    """One document with a summary short enough to mail beside the full list."""
+    document = {
+        "challenge": checked.challenge,
+        "team": checked.team,
+        "valid": checked.exit_code == 0,
+        "exit_code": checked.exit_code,
+        "summary": summary(checked),
+        "counts": dict(checked.counts),
+        "cases": list(checked.cases),
+        "problems": [{name: getattr(p, name) for name in Problem.__slots__} for p in checked.problems],
+    }
+    return json.dumps(document, sort_keys=True, allow_nan=False)
+
+
+def as_github(checked: Checked) -> str:
+    """Workflow commands that GitHub shows beside the files."""
+    lines = []
+    for code in dict.fromkeys(problem.code for problem in checked.problems):
+        group = [problem for problem in checked.problems if problem.code == code]
+        lines += [annotation(problem) for problem in group[:SHOWN]]
+        if len(group) > SHOWN:
+            lines.append(f"::notice title={code}::{len(group) - SHOWN} more problems {code}")
+    return "\n".join([*lines, _escaped(verdict(checked))])
+
+
+def annotation(problem: Problem) -> str:
+    """A problem as a workflow command."""
+    title = ", ".join(filter(None, [problem.code, problem.case and f"case {problem.case}"]))
+    place = f"file={_property(problem.file)}," if problem.file else ""
+    text = problem.message + (f"\nhint: {problem.hint}" if problem.hint else "")
+    return f"::{_LEVELS[problem.severity]} {place}title={_property(title)}::{_escaped(text)}"
+
+
+def _escaped(text: str) -> str:
+    shown = "\n".join(printable(line) for line in text.split("\n"))
+    return shown.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _escaped(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def as_markdown(checked: Checked) -> str:
+    """The summary of a job: the verdict and a table of the first problems."""
+    lines = [f"### bratseval validate {checked.challenge}", "", _cell(verdict(checked)), ""]
+    if checked.problems:
+        lines += ["| | code | case | what | remedy |", "|---|---|---|---|---|"]
+    for p in checked.problems[:100]:
+        lines.append("| " + " | ".join(map(_cell, (p.severity, p.code, p.case, p.message, p.hint))) + " |")
+    if len(checked.problems) > 100:
+        lines.append(f"\n{len(checked.problems) - 100} more problems")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Text that Markdown and HTML take for nothing else."""
+    shown = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(f"\\{letter}" if letter in "|`*_[]\\" else letter for letter in shown)
+
+
+def as_junit(checked: Checked) -> str:
+    """JUnit XML: a suite for the team, a test for each case and one for the submission as a whole."""
+    by_case: dict[str, list[Problem]] = {"": [], **{case: [] for case in checked.cases}}
+    for problem in checked.problems:
+        by_case.setdefault(problem.case, []).append(problem)
+    suite = ElementTree.Element("testsuite", name=printable(checked.team))
+    failed = 0
+    for case, problems in by_case.items():
+        test = ElementTree.SubElement(
+            suite, "testcase", classname=printable(checked.team), name=printable(case) or "submission"
+        )
+        if faults := [problem for problem in problems if problem.severity in checked.failing]:
+            failed += 1
+            first = {"type": faults[0].code, "message": printable(faults[0].message)}
+            ElementTree.SubElement(test, "failure", first).text = _listed(faults)
+        if others := [problem for problem in problems if problem.severity not in checked.failing]:
+            ElementTree.SubElement(test, "system-out").text = _listed(others)
+    suite.attrib |= {"tests": str(len(by_case)), "failures": str(failed), "errors": "0", "skipped": "0"}
+    root = ElementTree.Element("testsuites", name=f"bratseval validate {checked.challenge}")
+    root.append(suite)
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True)
+
+
+def _listed(problems: Sequence[Problem]) -> str:
+    return "\n".join(
+        printable(f"{p.severity}[{p.code}] {p.message}")
+        + (f"\n  hint: {printable(p.hint)}" if p.hint else "")
+        for p in problems
+    )
+
+
+FORMATS = {"json": as_json, "github": as_github, "junit": as_junit}

@@ -1,0 +1,248 @@
+"""``state/`` of a result folder: the lock of the run that writes there, and the journal of finished cases.
+
+A journal line is a checksum and a JSON record, appended and flushed to disk as soon as a case is scored.
+So a run that is killed at any moment loses the cases that were being scored and nothing else: what is torn
+or does not match its checksum is left out, and the case is scored again.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bratseval.errors import OutputError, Problem
+from bratseval.model import Case, CaseResult, InputFile, Score
+
+FOLDER = "state"
+T = TypeVar("T")
+
+
+@contextmanager
+def locked(output: Path) -> Iterator[Path]:
+    """Hold a result folder for one command; yields its ``state`` folder, emptied of half-written files.
+
+    The lock ends with its process, however that ends. Raises OutputError (OUT001, OUT002, OUT004).
+    """
+    if output.exists() and not output.is_dir():
+        raise OutputError(Problem("error", "OUT002", f"{output} is not a folder", "choose another --output"))
+    state = output / FOLDER
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        handle = os.open(state / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+    except OSError as error:
+        raise not_writable(state, error) from None
+    try:
+        _take(handle, state)
+        for left in state.glob("*.part"):
+            left.unlink(missing_ok=True)
+        yield state
+    finally:
+        with suppress(OSError):
+            os.ftruncate(handle, 0)
+        os.close(handle)
+
+
+def _take(handle: int, state: Path) -> None:
+    import fcntl
+
+    holder = os.pread(handle, 1000, 0).decode(errors="replace")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # A file system without locks leaves only what the holder wrote.
+        unsupported = error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+        if not (unsupported and _is_over(holder)):
+            message = f"{state.parent} is in use by another run ({holder or 'that has just begun'})"
+            hint = f"wait for it, or choose another --output; if it is over, delete {state / 'lock'}"
+            raise OutputError(Problem("error", "OUT004", message, hint, file=str(state))) from None
+    try:
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+    except OSError as error:
+        raise not_writable(state / "lock", error) from None
+
+
+def _is_over(holder: str) -> bool:
+    """Whether the process that wrote the lock runs no more; one of another host may."""
+    words = holder.split()
+    if len(words) != 4 or words[3] != socket.gethostname():
+        return not words
+    try:
+        os.kill(int(words[1]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def flush_folder(folder: Path) -> None:
+    """Make the names in a folder last, beside the contents of its files."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def not_writable(path: Path, error: OSError, needed: int = 0) -> OutputError:
+    """The error of a place that cannot be written, with the bytes that were needed and are free."""
+    folder = next((parent for parent in path.parents if parent.is_dir()), Path("/"))
+    free = shutil.disk_usage(folder).free
+    message = f"{path} cannot be written ({error.strerror})" + (
+        f"; {needed} bytes are needed" if needed else ""
+    )
+    hint = f"{free} bytes are free; choose another --output or make room, the same command goes on"
+    return OutputError(Problem("error", "OUT001", message, hint, file=str(path)))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A finished case of an earlier run, and what it was made of: rules, and files by digest."""
+
+    rules: str
+    inputs: tuple[InputFile, ...]
+    paths: tuple[str, ...]
+    result: CaseResult
+
+
+class Journal:
+    """The finished cases of a result folder, by team and case; new ones are appended."""
+
+    def __init__(self, state: Path, config: str, *, keep: bool = True, overwrite: bool = False) -> None:
+        """Read what is there and open it for more. keep: False begins anew.
+
+        Raises OutputError where the cases were scored under another configuration (OUT003).
+        """
+        self.path = state / "journal.jsonl"
+        self.kept: dict[tuple[str, str], Kept] = {}
+        header = {"config": config, "code": _code_digest()}
+        first, *lines = self._read_lines() if keep else [b""]
+        found = _record(first) or {}
+        if lines and found.get("config", config) != config and not overwrite:
+            message = f"{state.parent} holds cases scored under configuration {found['config']}"
+            hint = "choose another --output, or --overwrite"
+            raise OutputError(
+                Problem("error", "OUT003", f"{message}, this one is {config}", hint, file=str(self.path))
+            )
+        good = {("", "", "header"): _line(header)}  # by case: a later line replaces an earlier one
+        for line in lines if found == header else ():
+            if record := _record(line):
+                self.kept[record["team"], record["case"]] = _kept(record)
+                good[record["team"], record["case"], ""] = line
+        content = b"".join(good.values())
+        try:
+            part = self.path.with_suffix(".part")
+            part.write_bytes(content)
+            os.replace(part, self.path)
+            flush_folder(state)
+            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        except OSError as error:
+            raise not_writable(self.path, error, len(content)) from None
+
+    def _read_lines(self) -> list[bytes]:
+        try:
+            return self.path.read_bytes().splitlines(keepends=True) or [b""]
+        except FileNotFoundError:
+            return [b""]
+        except OSError as error:
+            raise not_writable(self.path, error) from None
+
+    def append(self, rules: str, result: CaseResult) -> None:
+        """Keep a finished case. Raises OutputError where the disk is full."""
+        data = _line(
+            {
+                "team": result.case.team,
+                "case": result.case.case,
+                "rules": rules,
+                "inputs": [_values(one) for one in result.inputs],
+                "paths": paths_of(result.case),
+                "scores": [_values(one) for one in result.scores],
+                "problems": [_values(one) for one in result.problems],
+                "details": result.details,
+            }
+        )
+        try:
+            written = os.write(self._file, data)
+            if written != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._file)
+        except OSError as error:
+            raise not_writable(self.path, error, len(data)) from None
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
+def rules_of(config: str, geometry: str, case: Case) -> str:
+    """What a case is scored under beside its files: configuration, options, faults of their names."""
+    refused = [_values(problem) for problem in case.refused]
+    parts = [
+        [part.role, part.region, part.rater, [_values(problem) for problem in part.refused]]
+        for part in (*case.reference_parts, *case.prediction_parts)
+    ]
+    text = json.dumps([config, geometry, case.cohort, refused, parts])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def paths_of(case: Case) -> tuple[str, ...]:
+    """The submitted files as their messages name them."""
+    return tuple(
+        str(path) for path in (case.prediction, *(part.path for part in case.prediction_parts)) if path
+    )
+
+
+@cache
+def _code_digest() -> str:
+    """Digest of this program: another version may measure otherwise."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _values(record: object) -> list[Any]:
+    return [getattr(record, field.name) for field in fields(record)]  # type: ignore[arg-type]
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    body = json.dumps(record, separators=(",", ":")).encode()
+    return hashlib.sha256(body).hexdigest()[:16].encode() + b" " + body + b"\n"
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """The record of a line, None where it is torn or changed."""
+    checksum, _, body = line.rstrip(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or hashlib.sha256(body).hexdigest()[:16].encode() != checksum:
+        return None
+    record: dict[str, Any] = json.loads(body)
+    return record
+
+
+def _kept(record: Mapping[str, Any]) -> Kept:
+    def rows(kind: type[T], name: str) -> tuple[T, ...]:
+        return tuple(kind(*values) for values in record[name])
+
+    details = {table: tuple(tuple(row) for row in lines) for table, lines in record["details"].items()}
+    inputs = rows(InputFile, "inputs")
+    nameless = Case(record["team"], record["case"], None, None)
+    result = CaseResult(nameless, rows(Score, "scores"), rows(Problem, "problems"), inputs, details)
+    return Kept(record["rules"], inputs, tuple(record["paths"]), result)
+
+
+def unchanged(kept: Kept, case: Case, rules: str, inputs: Sequence[InputFile]) -> bool:
+    """Whether a kept result is what scoring the case now would give."""
+    same = kept.rules == rules and kept.inputs == tuple(inputs)
+    # Sentences name files, so a folder that has moved changes them.
+    return same and (not kept.result.problems or kept.paths == paths_of(case))

@@ -1,0 +1,115 @@
+"""The gate before scoring: everything that is wrong with one submission, at once and without a score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from bratseval.cases import Found, find_references, listed_cases
+from bratseval.challenge import Rulebook
+from bratseval.errors import Problem, ReferenceDataError, UsageError
+from bratseval.metadata import read_case_list
+from bratseval.pipeline import (
+    FAILING,
+    Options,
+    Progress,
+    exit_code_of,
+    lost_case,
+    plan,
+    submission_of,
+    supervised,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What became of a submission.
+
+    cases: the ids that were expected; problems of a case carry its id. failing: severities that fail it.
+    """
+
+    challenge: str
+    team: str
+    cases: tuple[str, ...]
+    problems: tuple[Problem, ...]
+    failing: tuple[str, ...]
+    exit_code: int
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Number of cases and of problems of each severity."""
+        severities = [problem.severity for problem in self.problems]
+        return {
+            "cases": len(self.cases),
+            **{f"{kind}s": severities.count(kind) for kind in ("error", "warning", "note")},
+        }
+
+
+def validate(
+    rulebook: Rulebook,
+    predictions: Path,
+    team: str,
+    references: Path | None,
+    case_list: Path | None,
+    options: Options,
+    progress: Progress,
+) -> Checked:
+    """Check the names and files of one team against the references, or a list of cases, or the YAML.
+
+    Of references only headers are read. Without any of them the submitted cases are checked, with a
+    warning. Raises UsageError and ReferenceDataError.
+    """
+    from bratseval.scoring import Rules, check_case
+
+    if references is not None and case_list is not None:
+        raise UsageError(Problem("error", "SUB010", "give --references or --cases, not both"))
+    submission = submission_of(predictions, team)
+    expected, unsure = _expected(rulebook, references, case_list)
+    cases, found, _ = plan(rulebook, [submission], expected, options)
+    problems = [*unsure, *found]
+    complete = True
+    progress(0, len(cases), "")
+    outcomes = supervised(partial(check_case, Rules(rulebook, options.geometry)), cases, options)
+    for done, outcome in enumerate(outcomes, start=1):
+        case = cases[outcome.index]
+        if outcome.result is None:
+            problems.append(lost_case(case, outcome.status, outcome.detail))
+            complete = False
+        else:
+            problems += outcome.result.problems
+        progress(done, len(cases), case.case)
+    severity = {"error": 0, "warning": 1, "note": 2}
+    # A problem of the plan may come again with its case.
+    ordered = sorted(
+        dict.fromkeys(replace(problem, team=submission.team) for problem in problems),
+        key=lambda p: (severity[p.severity], p.code, p.case, p.file, p.message),
+    )
+    if not cases and not any(problem.severity == "error" for problem in ordered):
+        message = f"{predictions} holds no file of {rulebook.challenge.name}"
+        ordered.insert(0, Problem("error", "SUB011", message, "check --predictions", submission.team))
+    exit_code = exit_code_of(ordered, complete, options.fail_on)
+    ids = tuple(case.case for case in cases if case.case)
+    failing = FAILING[options.fail_on]
+    return Checked(rulebook.challenge.name, submission.team, ids, tuple(ordered), failing, exit_code)
+
+
+def _expected(
+    rulebook: Rulebook, references: Path | None, case_list: Path | None
+) -> tuple[Found | None, list[Problem]]:
+    """The expected cases, None where nothing states them, and what therefore is not checked."""
+    challenge = rulebook.challenge
+    if references is not None:
+        return find_references(challenge, references), []
+    listed = read_case_list(challenge, case_list) if case_list else challenge.expected.cases
+    if listed and len(set(listed)) < len(listed):
+        raise ReferenceDataError(Problem("error", "CSV004", "expected.cases names a case twice"))
+    unsure = []
+    if not listed:
+        message = "neither --references nor --cases nor the YAML name the cases; missing ones go unnoticed"
+        unsure.append(Problem("warning", "SUB015", message, "give --references or --cases"))
+    if challenge.expected.grid is None and challenge.task != "multi_rater":
+        message = "neither --references nor the YAML state a grid; shape, spacing and place are not checked"
+        unsure.append(Problem("note", "SUB016", message, "give --references, or state expected.grid"))
+    return (listed_cases(listed) if listed else None), unsure
