@@ -10,6 +10,13 @@ import nibabel
 import numpy as np
 import pytest
 
+from bratseval.cases import Submission, find_references
+from bratseval.challenge import Rulebook
+from bratseval.errors import Problem
+from bratseval.metadata import Metadata
+from bratseval.model import Case
+from bratseval.pipeline import Options, plan
+
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 AFFINE = np.array([[-1.0, 0, 0, 0], [0, -1, 0, 239], [0, 0, 1, 0], [0, 0, 0, 1]])
@@ -68,6 +75,14 @@ def phantom(random: np.random.Generator, shape: tuple[int, int, int] = (40, 36, 
     labels[x + 4 : x + 7, y + 4 : y + 7, z + 4 : z + 6] = 1
     labels[32:36, 30:34, 3:8] = 3
     return labels
+
+
+def plan_cases(
+    rulebook: Rulebook, teams: Mapping[str, Path], references: Path
+) -> tuple[list[Case], list[Problem], Metadata]:
+    """The cases of teams by folder, as `run` plans them."""
+    submissions = [Submission(team, path) for team, path in teams.items()]
+    return plan(rulebook, submissions, find_references(rulebook.challenge, references), Options())
 
 
 def table(path: Path) -> list[Mapping[str, str]]:

@@ -200,7 +200,7 @@ def test_a_case_over_its_time_limit_is_named_and_nothing_is_ranked(
 ) -> None:
     path = challenge_folders[0] / "exact" / "BraTS-GLI-00002-000.nii.gz"
     slow = "import time, bratseval.tasks.segmentation as s; f = s._read; "
-    slow += f"s._read = lambda p, c: time.sleep(99) if str(p) == {str(path)!r} else f(p, c)"
+    slow += f"s._read = lambda p, *a: time.sleep(99) if str(p) == {str(path)!r} else f(p, *a)"
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook" / "sitecustomize.py").write_text(slow)
     submissions, references = challenge_folders

@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 
 import pytest
+from conftest import plan_cases
 
 from bratseval.config import load_rulebook
 from bratseval.errors import Problem
 from bratseval.model import Score
-from bratseval.pipeline import Options, plan
 from bratseval.scoring import Rules, score_case
 from bratseval.signature import signature
 
@@ -35,7 +35,7 @@ def write(path: Path, *lines: str) -> Path:
 
 def score(challenge: str | Path, folder: Path) -> tuple[dict[str, Score], list[Problem]]:
     rulebook = load_rulebook(challenge)
-    cases, problems, _ = plan(rulebook, {"team": folder / "team"}, folder / "references", Options())
+    cases, problems, _ = plan_cases(rulebook, {"team": folder / "team"}, folder / "references")
     (result,) = (score_case(Rules(rulebook), case) for case in cases)
     return {one.metric: one for one in result.scores}, [*problems, *result.problems]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from conftest import AFFINE, save, table
+from conftest import AFFINE, plan_cases, save, table
 from test_cli import bratseval
 
 from bratseval.challenge import Rulebook
@@ -24,7 +24,6 @@ from bratseval.config import load_rulebook
 from bratseval.errors import Problem, ReferenceDataError
 from bratseval.leaderboard import rank_teams
 from bratseval.model import CaseResult, Score
-from bratseval.pipeline import Options, plan
 from bratseval.results import collect
 from bratseval.scoring import Rules, score_case
 
@@ -188,7 +187,7 @@ def evaluate(folders: Folders, challenge: str | Path = "brats-reg-2022", geometr
     """Plan and score in this process; every case of every team has every metric once, in order."""
     rulebook = load_rulebook(challenge)
     teams = {path.name: path for path in sorted(folders.submissions.iterdir())}
-    cases, problems, _ = plan(rulebook, teams, folders.references, Options())
+    cases, problems, _ = plan_cases(rulebook, teams, folders.references)
     results = [score_case(Rules(rulebook, geometry), case) for case in cases]
     assert [(r.case.team, r.case.case) for r in results] == [(team, case) for team in teams for case in CASES]
     for result in results:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import plan_cases
 
 from bratseval.config import load_rulebook
 from bratseval.fields import in_world, jacobian_determinant, to_world
 from bratseval.leaderboard import Leaderboard, rank_teams
 from bratseval.model import CaseResult
-from bratseval.pipeline import Options, plan
 from bratseval.results import collect
 from bratseval.scoring import Rules, score_case
 from bratseval.volumes import read_field, read_volume
@@ -79,7 +79,7 @@ def lines(path: Path) -> list[dict[str, str]]:
 def score_all(challenge: str, submissions: Path, references: Path) -> Results:
     rulebook = load_rulebook(challenge)
     teams = {path.name: path for path in sorted(submissions.iterdir())}
-    cases, problems, _ = plan(rulebook, teams, references, Options())
+    cases, problems, _ = plan_cases(rulebook, teams, references)
     assert [problem for problem in problems if problem.severity != "note"] == []
     return {(case.team, case.case): score_case(Rules(rulebook), case) for case in cases}
 

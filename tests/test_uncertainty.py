@@ -14,12 +14,11 @@ import nibabel
 import numpy as np
 import pytest
 import reference_uncertainty as plain
-from conftest import AFFINE, save, table
+from conftest import AFFINE, plan_cases, save, table
 from test_cli import bratseval
 
 from bratseval.config import load_rulebook
 from bratseval.errors import Problem, ReferenceDataError, UsageError
-from bratseval.pipeline import Options, plan
 from bratseval.results import Results, collect
 from bratseval.scoring import Rules, read_reference, score_case
 from bratseval.tables import ScoreRow
@@ -59,7 +58,7 @@ def scored(folders: tuple[Path, Path], challenge: str = "qu-brats-2020", geometr
     rulebook = load_rulebook(challenge)
     teams = {path.name: path for path in sorted(submissions.iterdir())}
     read_reference.cache_clear()
-    cases, problems, _ = plan(rulebook, teams, references, Options(geometry=geometry))
+    cases, problems, _ = plan_cases(rulebook, teams, references)
     results = collect([score_case(Rules(rulebook, geometry), case) for case in cases], problems)
     rows: dict[Key, ScoreRow] = {}
     for row in results.scores:

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from conftest import plan_cases
 
 from bratseval.blocks import MetricSpec, Uncertainty
 from bratseval.challenge import Challenge, Rulebook
 from bratseval.config import load_challenge, load_rulebook
 from bratseval.model import Case, CaseResult
-from bratseval.pipeline import Options, plan
 from bratseval.scoring import Rules, score_case
 
 TOLERANCE = 1e-6
@@ -42,7 +42,7 @@ def planned(challenge: Challenge, golden: Path) -> Mapping[str, CaseResult]:
     rulebook = Rulebook(challenge, {})
     teams = {"team": golden / "prediction"}
     cases: list[Case]
-    cases, problems, _ = plan(rulebook, teams, golden / "reference", Options())
+    cases, problems, _ = plan_cases(rulebook, teams, golden / "reference")
     assert not [problem for problem in problems if problem.severity != "note"]
     return {case.case: score_case(Rules(rulebook), case) for case in cases}
 
