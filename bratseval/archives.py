@@ -42,7 +42,8 @@ MOST_LEVELS = 100  # of folders
 FREE_BYTES = 1 << 30  # below this no ratio is suspicious: empty masks shrink a thousandfold
 _PIECE = 1 << 16
 _BLOCK = 512
-_MOST_HEADER = 1 << 20  # of an extended tar header
+_MOST_HEADER = 1 << 20  # bytes of an extended tar header
+_MOST_HEADERS = 1 << 26  # of all of them
 _MOST_NAME = 1024
 _BYTES_A_MEMBER = 512  # of a zip's directory, on average
 _REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
@@ -81,6 +82,17 @@ class Reader(Protocol):
         ...
 
 
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a regular file; links are not followed and devices not read. Raises OSError."""
+    # O_NONBLOCK: opening a FIFO must not wait for a writer.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    file = open(path, "rb", opener=lambda name, _: os.open(name, flags))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "this is not a regular file")
+    return file
+
+
 def list_archive(path: Path, limits: ArchiveLimits | None = None) -> list[Entry]:
     """Every file in an archive, in its order, those that must not be read with their fault.
 
@@ -90,7 +102,7 @@ def list_archive(path: Path, limits: ArchiveLimits | None = None) -> list[Entry]
     limits = limits or ArchiveLimits()
     entries = []
     unpacked = 0
-    with _refusing(path), path.open("rb") as file:
+    with _refusing(path), open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         for count, member in enumerate(_members(file, size, limits), start=1):
             unpacked += max(0, member.size)
@@ -104,7 +116,7 @@ def list_archive(path: Path, limits: ArchiveLimits | None = None) -> list[Entry]
 
 def open_member(archive: Path, name: str) -> tuple[Reader, int]:
     """A stream of one member, and the size that the archive claims for it. Raises OSError."""
-    file = archive.open("rb")
+    file = open_regular(archive)
     try:
         if _is_zip(file):
             return _zip_member(file, name)
@@ -172,7 +184,9 @@ def _entry(path: Path, member: _Listed) -> Entry:
 def _fault_of_name(name: str) -> tuple[str, str, str] | None:
     """Why a member's name must not become a path."""
     parts = name.split("/")
-    if "\0" in name:
+    if not name.strip("./"):
+        what = "has no name"
+    elif "\0" in name:
         what = "has a NUL in its name"
     elif "\\" in name:
         what = "has a backslash in its name"
@@ -227,7 +241,8 @@ class _Capped:
     def read(self, count: int = -1) -> bytes:
         data: bytes = self._file.read(min(count, self._most + 1) if count >= 0 else self._most + 1)
         if len(data) > self._most:
-            raise ValueError("its directory is too large")
+            what = "a directory larger than its members need"
+            raise _too_much(Path(self._file.name), what, "--max-members")
         return data
 
 
@@ -245,7 +260,7 @@ def _zip_members(file: Any, limits: ArchiveLimits) -> Iterator[_Listed]:
             fault = "ARC003", "is a link or a device; it is not read", "store the file itself"
         elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             fault = "ARC006", f"is compressed by method {info.compress_type}", "zip it with deflate"
-        yield _Listed(info.orig_filename, info.file_size, info.is_dir(), fault)
+        yield _Listed(info.orig_filename, info.file_size, info.orig_filename.endswith("/"), fault)
 
 
 def _zip_member(file: Any, name: str) -> tuple[Reader, int]:
@@ -267,7 +282,7 @@ def _tar_members(stream: Any) -> Iterator[_Listed]:
     header in the middle for the end.
     """
     further: dict[str, str] = {}
-    position = 0
+    position = headers = 0
 
     def take(count: int) -> bytes:
         nonlocal position
@@ -295,8 +310,9 @@ def _tar_members(stream: Any) -> Iterator[_Listed]:
         if size < 0:
             raise ValueError("a member has a negative size")
         if info.type in (b"x", b"X", b"g", b"L", b"K"):
-            if size > _MOST_HEADER:
-                raise ValueError("a header in it is too large")
+            headers += size
+            if size > _MOST_HEADER or headers > _MOST_HEADERS:
+                raise ValueError("its headers are too large")
             data = take(size + -size % _BLOCK)[:size]
             if info.type in (b"x", b"X"):
                 further |= _pax_records(data)
@@ -322,13 +338,15 @@ def _tar_members(stream: Any) -> Iterator[_Listed]:
 def _pax_records(data: bytes) -> dict[str, str]:
     """Key -> value of an extended header: `<length> <key>=<value>\\n`, again and again."""
     records = {}
-    while data.strip(b"\0"):
-        length = int(data[: data.index(b" ")])
-        if not 4 < length <= len(data):
+    start = 0
+    while start < len(data) and data[start]:
+        space = data.index(b" ", start, start + 20)
+        end = start + int(data[start:space])
+        if not space < end <= len(data):
             raise ValueError("an extended header is damaged")
-        key, _, value = data[:length].partition(b" ")[2].rstrip(b"\n").partition(b"=")
+        key, _, value = data[space + 1 : end].rstrip(b"\n").partition(b"=")
         records[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
-        data = data[length:]
+        start = end
     return records
 
 
@@ -344,7 +362,7 @@ class _TarIndex:
 def _tar_index(path: Path, size: int, modified: int) -> _TarIndex:
     """Read the headers of an archive once in a process; size and time of the file tell it from another."""
     checkpoints: list[_Checkpoint] = []
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         stream = _Gunzipped(file, checkpoints) if _is_gzip(file) else file
         places = {_normal(m.name): (m.offset, m.size) for m in _tar_members(stream) if m.fault is None}
     return _TarIndex(places, checkpoints)

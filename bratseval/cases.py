@@ -68,7 +68,8 @@ class _Name(NamedTuple):
 def list_files(root: Path) -> Iterator[Entry]:
     """Every file below a folder; links are never followed."""
     levels = len(root.parts) + MOST_LEVELS
-    for folder, folders, names in os.walk(root, followlinks=False):
+    unreadable: list[OSError] = []
+    for folder, folders, names in os.walk(root, onerror=unreadable.append, followlinks=False):
         linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         folders[:] = sorted(name for name in folders if name not in IGNORED_FOLDERS and name not in linked)
         if folders and len(Path(folder).parts) >= levels:
@@ -79,6 +80,10 @@ def list_files(root: Path) -> Iterator[Entry]:
             path = Path(folder, name)
             link = Problem("error", "SUB005", f"{path} is a symbolic link", "submit the file itself")
             yield Entry(path, replace(link, file=str(path)) if path.is_symlink() else None)
+    for error in unreadable:
+        message = f"the folder {error.filename} cannot be read ({error.strerror})"
+        problem = Problem("error", "SUB009", message, "make it readable", file=str(error.filename))
+        yield Entry(Path(error.filename), problem)
 
 
 def read_submission(submission: Submission, files: Files, limits: ArchiveLimits) -> Found:
@@ -98,7 +103,7 @@ def read_submission(submission: Submission, files: Files, limits: ArchiveLimits)
 
 def team_name(path: Path) -> str:
     """The name of a folder, or of an archive without its ending."""
-    suffix = _suffix(path)
+    suffix = archive_suffix(path)
     return (
         path.name
         if path.is_dir() or path.name.lower() == suffix
@@ -106,7 +111,7 @@ def team_name(path: Path) -> str:
     )
 
 
-def _suffix(path: Path) -> str:
+def archive_suffix(path: Path) -> str:
     """The ending by which a file is an archive, of a kind that is read or another; else nothing."""
     name = path.name.lower()
     return next((suffix for suffix in (*SUFFIXES, *OTHER_SUFFIXES) if name.endswith(suffix)), "")
@@ -237,7 +242,10 @@ def find_references(challenge: Challenge, folder: Path) -> Found:
         raise ReferenceDataError(
             Problem("error", "SUB010", f"the reference folder {folder} does not exist", "check --references")
         )
-    found = match_files(folder, list_files(folder), challenge.files, "reference")
+    entries = list(list_files(folder))
+    if unreadable := [entry.fault for entry in entries if entry.fault and entry.fault.code == "SUB009"]:
+        raise ReferenceDataError(unreadable)
+    found = match_files(folder, entries, challenge.files, "reference")
     refused = [*found.refused.values(), *(part.refused for parts in found.parts.values() for part in parts)]
     if any(refused):
         raise ReferenceDataError([problem for problems in refused for problem in problems])
@@ -274,11 +282,7 @@ def find_teams(submissions: Path) -> tuple[list[Submission], list[Problem]]:
     for path in sorted(submissions.iterdir()):
         if IGNORED_NAMES.fullmatch(path.name) or path.name in IGNORED_FOLDERS or path.name.startswith("."):
             continue
-        if path.is_symlink():
-            problems.append(
-                Problem("error", "SUB005", f"{path} is a symbolic link", "copy the folder", file=str(path))
-            )
-        elif path.is_dir() or _suffix(path):
+        if path.is_dir() or archive_suffix(path):
             given.setdefault(team_name(path), []).append(path)
         else:
             hint = "put each team's files into a folder or an archive"
@@ -295,16 +299,19 @@ def find_teams(submissions: Path) -> tuple[list[Submission], list[Problem]]:
                 ),
             ]
         )
-    return [Submission(team, paths[0], _unusable(paths)) for team, paths in given.items()], problems
+    return [Submission(team, paths[0], unusable(paths)) for team, paths in given.items()], problems
 
 
-def _unusable(paths: Sequence[Path]) -> tuple[Problem, ...]:
+def unusable(paths: Sequence[Path]) -> tuple[Problem, ...]:
     """Why what a team handed in must not be read: it did so twice, or in an archive of another kind."""
     path = paths[0]
     if len(paths) > 1:
         message = f"the team is given {len(paths)} times: {' and '.join(map(str, paths))}"
         return (Problem("error", "SUB002", message, "keep one; none of them is scored", file=str(path)),)
-    if not path.is_dir() and not is_archive(path):
+    if path.is_symlink():
+        message = f"{path} is a symbolic link"
+        return (Problem("error", "SUB005", message, "copy what it points to", file=str(path)),)
+    if not path.is_dir() and archive_suffix(path) in OTHER_SUFFIXES:
         message = f"{path} is an archive of a kind that is not read"
         return (Problem("error", "ARC001", message, "expected .zip, .tar or .tar.gz", file=str(path)),)
     return ()

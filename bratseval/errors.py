@@ -27,9 +27,9 @@ class Problem:
     file: str = ""
 
 
-def printable(text: str, keep: str = "") -> str:
+def printable(text: str) -> str:
     """Escape control characters, so that a stranger's name cannot steer a terminal or break a line."""
-    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class BratsevalError(Exception):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from pathlib import Path
 from typing import NamedTuple
 
-from bratseval.archives import Reader, open_member
+from bratseval.archives import Reader, open_member, open_regular
 
 
 class OpenFile(NamedTuple):
@@ -32,17 +30,11 @@ def open_file(path: Path) -> OpenFile:
     Links are not followed and devices not read. Raises OSError.
     """
     try:
-        # O_NONBLOCK: opening a FIFO must not wait for a writer.
-        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        file = open(path, "rb", buffering=0, opener=lambda name, _: os.open(name, flags))  # noqa: SIM115
+        file = open_regular(path)
     except NotADirectoryError:
         archive = next((parent for parent in path.parents if parent.is_file()), None)
         if archive is None:
             raise
         reader, size = open_member(archive, path.relative_to(archive).as_posix())
         return OpenFile(size, reader)
-    state = os.fstat(file.fileno())
-    if not stat.S_ISREG(state.st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "this is not a regular file")
-    return OpenFile(state.st_size, file)
+    return OpenFile(os.fstat(file.fileno()).st_size, file)

@@ -14,6 +14,8 @@ from bratseval.errors import InputError, Problem
 from bratseval.files import open_file
 from bratseval.model import Case, InputFile, Part
 
+MOST_HASHED = 1 << 32  # bytes; of a larger file the size alone tells whether it has changed
+
 
 def submitted(case: Case) -> Path:
     """The prediction of a case. Raises InputError where it is missing (SUB004) or refused."""
@@ -53,10 +55,11 @@ def digests(role: str, path: Path | None, parts: Iterable[Part]) -> tuple[InputF
     for one in dict.fromkeys(files):
         with contextlib.suppress(OSError), contextlib.closing(open_file(one)) as file:
             digest, size = hashlib.sha256(), 0
-            while piece := file.read(1 << 20):
+            while file.size <= MOST_HASHED and (piece := file.read(1 << 20)):
                 digest.update(piece)
                 size += len(piece)
-            found.append(InputFile(role, one.name, size, digest.hexdigest()))
+            hexadecimal = digest.hexdigest() if file.size <= MOST_HASHED else ""
+            found.append(InputFile(role, one.name, size or file.size, hexadecimal))
     return tuple(found)
 
 

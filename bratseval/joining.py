@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bratseval.challenge import Rulebook
-from bratseval.errors import Problem, UsageError
+from bratseval.errors import Problem, UsageError, printable
 from bratseval.metadata import Metadata
 from bratseval.pipeline import Ended, Options, finish, metadata_of
 from bratseval.results import Results, check_output, read_folder, read_run
@@ -36,7 +36,8 @@ def merge(rulebook: Rulebook, folders: Sequence[Path], output: Path, options: Op
     expected: dict[str, set[str]] = {}
     for record in records:
         for team, cases in record["expected"].items():
-            expected.setdefault(team, set()).update(cases)
+            # As the tables name them: control characters are escaped there, and not in run.json.
+            expected.setdefault(printable(team), set()).update(cases)
     joined = Results(
         [row for part in parts for row in part.scores],
         {

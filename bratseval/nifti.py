@@ -25,6 +25,7 @@ with contextlib.suppress(ImportError):  # absent on some platforms: slower there
 
 PIECE = 1 << 20
 MOST_EXTRA = 1 << 20  # bytes after the image that are tolerated, with a warning
+MOST_SCALE = 1e12  # and least, of what stored values are multiplied by
 EXPANSION = 1100  # deflate cannot make more bytes out of one
 _GZIP = b"\x1f\x8b"
 _KINDS = {
@@ -152,6 +153,9 @@ def _scaling(source: Source, slope: float, intercept: float) -> tuple[float, flo
     if not np.isfinite(slope) or not np.isfinite(intercept):
         source.note("warning", "NII012", f"scl_slope {slope} and scl_inter {intercept} are ignored")
         return 1.0, 0.0
+    if not (1 / MOST_SCALE <= abs(slope) <= MOST_SCALE and abs(intercept) <= MOST_SCALE):
+        message = f"scl_slope {slope:g} and scl_inter {intercept:g} are absurd"
+        raise source.refusal("NII003", message, "write the file again, without a scaling")
     return float(slope), float(intercept)
 
 
@@ -177,8 +181,13 @@ def _grid(
         raise source.refusal(
             "NII007", f"the voxel spacing {_text(spacing)} mm is impossible", "repair pixdim"
         )
-    by_qform = _qform(source, quaternion, spacing, pixdim[0]) if codes[0] > 0 else None
     by_sform = np.vstack([np.array(rows, float).reshape(3, 4), [0, 0, 0, 1]]) if codes[1] > 0 else None
+    by_qform = _qform(quaternion, spacing, pixdim[0]) if codes[0] > 0 else None
+    if by_qform is None and codes[0] > 0:
+        message = f"the qform quaternion {_text(quaternion[:3])} is no rotation"
+        if by_sform is None:
+            raise source.refusal("NII008", message, "repair qform")
+        source.note("warning", "GEO005", f"{message}; sform counts")
     affine = by_qform if by_sform is None else by_sform
     if affine is None:
         scale = np.array([-spacing[0], spacing[1], spacing[2]])
@@ -196,16 +205,15 @@ def _grid(
     return Grid(shape, spacing, affine, max(codes) > 0)
 
 
-def _qform(
-    source: Source, quaternion: tuple[float, ...], spacing: tuple[float, ...], factor: float
-) -> np.ndarray:
-    """Affine of the quaternion (b, c, d) and offset (x, y, z), as the NIfTI standard defines it."""
+def _qform(quaternion: tuple[float, ...], spacing: tuple[float, ...], factor: float) -> np.ndarray | None:
+    """Affine of the quaternion (b, c, d) and offset (x, y, z), as the NIfTI standard defines it.
+
+    None where the quaternion is no rotation.
+    """
     b, c, d = quaternion[:3]
     rest = 1.0 - (b * b + c * c + d * d)
     if not rest > -1e-5:
-        raise source.refusal(
-            "NII008", f"the qform quaternion {_text((b, c, d))} is no rotation", "repair qform"
-        )
+        return None
     a = max(rest, 0.0) ** 0.5
     affine = np.eye(4)
     affine[:3, :3] = [

@@ -22,14 +22,15 @@ from bratseval.archives import ArchiveLimits
 from bratseval.cases import (
     Found,
     Submission,
+    archive_suffix,
     find_references,
     find_teams,
-    is_archive,
     listed_cases,
     pair_cases,
     read_submission,
     team_case,
     team_name,
+    unusable,
 )
 from bratseval.challenge import Rulebook
 from bratseval.doubt import Doubt, examine
@@ -139,12 +140,14 @@ def evaluate(
 
 def submission_of(path: Path, team: str) -> Submission:
     """What one team handed in. Raises UsageError where it is no folder, no archive and no CSV file."""
-    is_file = path.is_file() and (path.suffix.lower() == ".csv" or is_archive(path))
-    if not (path.is_dir() or is_file):
+    known = path.suffix.lower() == ".csv" or archive_suffix(path)
+    if not (path.is_dir() or (path.exists() and known)):
         what = "is no folder, no CSV file and no .zip, .tar or .tar.gz" if path.exists() else "does not exist"
         message = f"the prediction folder {path} {what}"
         raise UsageError(Problem("error", "SUB012", message, "check --predictions"))
-    return Submission(team or team_name(path.resolve()), path)
+    if path.is_symlink():  # named by the caller, who may follow it
+        path = path.resolve()
+    return Submission(team or team_name(path.resolve()), path, unusable([path]))
 
 
 def _evaluate(
@@ -247,7 +250,7 @@ def metadata_of(rulebook: Rulebook, options: Options) -> Metadata:
 
 def in_shard(case: Case, shard: tuple[int, int]) -> bool:
     """Whether a case belongs to shard (I, N), 1-based; stable on every machine."""
-    digest = hashlib.sha256(f"{case.team}\0{case.case}".encode()).digest()
+    digest = hashlib.sha256(f"{case.team}\0{case.case}".encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") % shard[1] == shard[0] - 1
 
 

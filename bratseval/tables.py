@@ -75,8 +75,7 @@ def cell(value: Cell) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        escaped = printable(value, keep="\t")
-        return "'" + escaped if escaped.startswith(FORMULA_STARTS) else escaped
+        return ("'" if value.startswith(FORMULA_STARTS) else "") + printable(value)
     return number(value)
 
 
@@ -195,4 +194,4 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 
 
 def _unescape(text: str) -> str:
-    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA_STARTS) else text
+    return text[1:] if text.startswith("'") and text[1:].startswith((*FORMULA_STARTS, r"\t", r"\r")) else text
