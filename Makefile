@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RESULTS := results
 
-.PHONY: demo test check bench schema sample-data clean
+.PHONY: demo test check bench fuzz schema sample-data clean
 
 demo: $(INSTALLED)
 	$(BIN)/python scripts/demo.py --output $(RESULTS)
@@ -23,6 +23,9 @@ bench: $(INSTALLED)
 	$(BIN)/python scripts/bench.py
 	$(BIN)/python scripts/bench_ranking.py
 	$(BIN)/python scripts/bench_uncertainty.py
+
+fuzz: $(INSTALLED)
+	$(BIN)/python scripts/fuzz.py
 
 schema: $(INSTALLED)
 	$(BIN)/bratseval challenges schema > configs/challenge.schema.json

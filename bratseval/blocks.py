@@ -7,6 +7,7 @@ the bundled configurations choose, the corrected one stands beside it.
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -73,8 +74,9 @@ class Files(Model):
 
 def _compiled(pattern: str) -> re.Pattern[str]:
     try:
-        return re.compile(pattern)
-    except re.error as error:
+        with warnings.catch_warnings(action="ignore"):
+            return re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
 
 

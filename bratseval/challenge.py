@@ -158,6 +158,8 @@ class Challenge(Model):
             absent = [role for role in roles if role not in self.files.reference_parts]
             if self.task == task and absent:
                 faults.append(f"files.reference_parts: a {task} challenge needs {', '.join(absent)}")
+        if self.expected.grid is not None and self.task == "multi_rater":
+            faults.append("expected.grid: the tasks of a multi_rater case have grids of their own")
         if self.lesions.average_over == "large" and self.lesions.large_mm3 is None:
             faults.append("lesions.average_over: large needs large_mm3")
         if faults:

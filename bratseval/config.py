@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
+import re
+import warnings
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 
 from bratseval.challenge import Challenge, Rulebook
 from bratseval.errors import Problem, UsageError
@@ -20,6 +23,7 @@ MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
 MAX_NODES = 20_000
 MAX_EXTENDS = 10
+MOST_OPEN = 100
 
 
 @cache
@@ -66,12 +70,13 @@ def find_file(name_or_path: str | os.PathLike[str], folder: Path) -> Path:
     if text in bundled_names():
         return bundled_folder() / f"{text}.yaml"
     path = folder / Path(text)
-    if path.is_file():
-        return path
-    close = difflib.get_close_matches(text, bundled_names(), n=1)
+    with contextlib.suppress(OSError):  # a name that is too long
+        if path.is_file():
+            return path
+    close = difflib.get_close_matches(text[:100], bundled_names(), n=1)
     hint = f"did you mean {close[0]!r}?" if close else "`bratseval challenges list` names the bundled ones"
     raise UsageError(
-        Problem("error", "CFG001", f"{text!r} is neither a bundled challenge nor a YAML file", hint)
+        Problem("error", "CFG001", f"{text[:200]!r} is neither a bundled challenge nor a YAML file", hint)
     )
 
 
@@ -122,10 +127,13 @@ def _read_yaml(path: Path) -> Any:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise fail(f"cannot be read ({error})") from None
+    if _most_open_brackets(text) > MOST_OPEN:
+        raise fail("nested too deeply")
     yaml = YAML(typ="rt", pure=True)
     yaml.allow_duplicate_keys = False
     try:
-        document = yaml.load(text)
+        with warnings.catch_warnings(action="ignore"):
+            document = yaml.load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise fail(
@@ -133,11 +141,22 @@ def _read_yaml(path: Path) -> Any:
             "check indentation and that each key occurs once",
             mark.line + 1 if mark else 0,
         ) from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise fail(f"not valid YAML: {str(error).splitlines()[0]}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # its constructors raise whatever a strange tag or number leads to
+        raise fail(f"not valid YAML: {(str(error) or type(error).__name__).splitlines()[0]}") from None
     if not isinstance(document, dict):
         raise fail("a challenge is a mapping of keys to values")
     return document
+
+
+def _most_open_brackets(text: str) -> int:
+    """How deep brackets are open; the scanner's time grows with the square of it. Quotes are not minded."""
+    depth = most = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        depth += 1 if bracket in "[{" else -1
+        most = max(most, depth)
+    return most
 
 
 def _plain(
@@ -164,7 +183,8 @@ def _plain(
                         "error", "CFG002", f"{path}: the key {key!r} must be text", "quote it", file=str(path)
                     )
                 )
-            line, column = node.lc.key(key)  # type: ignore[attr-defined]
+            # A merged key has no place of its own.
+            line, column = (node.lc.data or {}).get(key, (node.lc.line, node.lc.col))[:2]  # type: ignore[attr-defined]
             places[(*at, str(key))] = (path, line + 1, column + 1)
             result[str(key)] = _plain(value, path, (*at, str(key)), places, budget)
         return result
@@ -172,6 +192,10 @@ def _plain(
         return [_plain(value, path, (*at, str(i)), places, budget) for i, value in enumerate(node)]
     if node is None or isinstance(node, bool):
         return node
+    if isinstance(node, str) and not node.isprintable() and any("\ud800" <= c <= "\udfff" for c in node):
+        raise UsageError(
+            Problem("error", "CFG002", f"{path}: {'.'.join(at)}: text is no Unicode", file=str(path))
+        )
     for kind in (int, float, str):
         if isinstance(node, kind):
             return kind(node)
@@ -201,7 +225,7 @@ def _problem(item: Any, places: Places, path: Path) -> Problem:
     message, hint = item["msg"].removeprefix("Value error, "), ""
     if item["type"] == "extra_forbidden":
         allowed = _allowed_keys(item["loc"][:-1])
-        close = difflib.get_close_matches(field[-1], allowed, n=1)
+        close = difflib.get_close_matches(str(item["loc"][-1]), allowed, n=1)
         message = "unknown key" + (f"; did you mean {close[0]!r}?" if close else "")
         hint = f"allowed: {', '.join(sorted(allowed))}" if allowed else ""
     elif item["type"] == "missing":
@@ -218,9 +242,14 @@ def _is_union_branch(part: Any) -> bool:
     return isinstance(part, str) and ("[" in part or part in ("float", "int", "str", "constrained-float"))
 
 
+@cache
+def _schema() -> dict[str, Any]:
+    return Challenge.model_json_schema()
+
+
 def _allowed_keys(loc: Iterable[Any]) -> list[str]:
     """Keys of the model at a location, found in the JSON Schema."""
-    schema = Challenge.model_json_schema()
+    schema = _schema()
     node: Any = schema
     for part in loc:
         options = [node, *node.get("anyOf", [])]

@@ -32,6 +32,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def harmless(text: str) -> str:
+    """Printable text that the log of a GitHub job takes for no command of its runner either."""
+    return printable(text).replace("##[", "# #[")
+
+
 class BratsevalError(Exception):
     """Stops the command (or, raised while a file is read, the case) with its problems."""
 

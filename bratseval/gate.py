@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import string
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from bratseval.errors import Problem, printable
+from bratseval.errors import Problem, harmless
 from bratseval.validation import Checked
 
 LONGEST = 500  # characters of a summary: what Synapse takes for an annotation
@@ -17,7 +18,8 @@ _LEVELS = {"error": "error", "warning": "warning", "note": "notice"}
 def verdict(checked: Checked) -> str:
     """One sentence."""
     counts = checked.counts
-    state = {0: "valid", 3: "references unusable", 4: "incomplete"}.get(checked.exit_code, "invalid")
+    state = {3: "references unusable", 4: "incomplete"}.get(checked.exit_code, "invalid")
+    state = "valid" if checked.valid else state
     numbers = ", ".join(
         f"{counts[f'{kind}s']} {kind}{'s' if counts[f'{kind}s'] > 1 else ''}"
         for kind in ("error", "warning", "note")
@@ -28,10 +30,10 @@ def verdict(checked: Checked) -> str:
 
 def summary(checked: Checked, longest: int = LONGEST) -> str:
     """The verdict and as many problems as fit, cut at a whole message."""
-    lines = [printable(verdict(checked))[: longest - 20]]
+    lines = [harmless(verdict(checked))[: longest - 20]]
     for index, problem in enumerate(checked.problems):
         left = len(checked.problems) - index
-        line = printable(f"{problem.severity}[{problem.code}] {problem.message}")
+        line = harmless(f"{problem.severity}[{problem.code}] {problem.message}")
         # The note about what is left out must fit behind this line, unless it is the last.
         reserve = 0 if left == 1 else len(f"\n(+{left - 1} more)")
         if len("\n".join([*lines, line])) + reserve > longest:
@@ -46,7 +48,7 @@ def as_json(checked: Checked) -> str:
     document = {
         "challenge": checked.challenge,
         "team": checked.team,
-        "valid": checked.exit_code == 0,
+        "valid": checked.valid,
         "exit_code": checked.exit_code,
         "summary": summary(checked),
         "counts": dict(checked.counts),
@@ -76,7 +78,7 @@ def annotation(problem: Problem) -> str:
 
 
 def _escaped(text: str) -> str:
-    shown = "\n".join(printable(line) for line in text.split("\n"))
+    shown = "\n".join(harmless(line) for line in text.split("\n"))
     return shown.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
@@ -98,8 +100,7 @@ def as_markdown(checked: Checked) -> str:
 
 def _cell(text: str) -> str:
     """Text that Markdown and HTML take for nothing else."""
-    shown = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join(f"\\{letter}" if letter in "|`*_[]\\" else letter for letter in shown)
+    return "".join(f"\\{letter}" if letter in string.punctuation else letter for letter in harmless(text))
 
 
 def as_junit(checked: Checked) -> str:
@@ -107,15 +108,15 @@ def as_junit(checked: Checked) -> str:
     by_case: dict[str, list[Problem]] = {"": [], **{case: [] for case in checked.cases}}
     for problem in checked.problems:
         by_case.setdefault(problem.case, []).append(problem)
-    suite = ElementTree.Element("testsuite", name=printable(checked.team))
+    suite = ElementTree.Element("testsuite", name=harmless(checked.team))
     failed = 0
     for case, problems in by_case.items():
         test = ElementTree.SubElement(
-            suite, "testcase", classname=printable(checked.team), name=printable(case) or "submission"
+            suite, "testcase", classname=harmless(checked.team), name=harmless(case) or "(submission)"
         )
         if faults := [problem for problem in problems if problem.severity in checked.failing]:
             failed += 1
-            first = {"type": faults[0].code, "message": printable(faults[0].message)}
+            first = {"type": faults[0].code, "message": harmless(faults[0].message)}
             ElementTree.SubElement(test, "failure", first).text = _listed(faults)
         if others := [problem for problem in problems if problem.severity not in checked.failing]:
             ElementTree.SubElement(test, "system-out").text = _listed(others)
@@ -123,13 +124,20 @@ def as_junit(checked: Checked) -> str:
     root = ElementTree.Element("testsuites", name=f"bratseval validate {checked.challenge}")
     root.append(suite)
     ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True)
+    # ASCII with references, whatever the encoding of stdout is.
+    return ElementTree.tostring(root, encoding="us-ascii", xml_declaration=True).decode("ascii")
+
+
+def stopped(format: str, problems: Sequence[Problem]) -> str:
+    """What goes to stdout where a command stopped before it checked anything."""
+    if format == "github":
+        return "\n".join(map(annotation, problems))
+    return as_junit(Checked("", "", (), tuple(problems), ("error", "warning"), 2))
 
 
 def _listed(problems: Sequence[Problem]) -> str:
     return "\n".join(
-        printable(f"{p.severity}[{p.code}] {p.message}")
-        + (f"\n  hint: {printable(p.hint)}" if p.hint else "")
+        harmless(f"{p.severity}[{p.code}] {p.message}") + (f"\n  hint: {harmless(p.hint)}" if p.hint else "")
         for p in problems
     )
 

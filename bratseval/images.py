@@ -151,9 +151,11 @@ def _labels(
         labels = table[values]
     unknown = (labels == 0) & (values != 0)
     if unknown.any():
-        for value, count in zip(*np.unique(values[unknown], return_counts=True), strict=True):
-            strange[value.item()] = strange.get(value.item(), 0) + int(count)
-        if len(strange) > MOST_VALUES:
+        found, counts = np.unique(values[unknown], return_counts=True)
+        if len(found) <= MOST_VALUES:
+            for value, count in zip(found, counts, strict=True):
+                strange[value.item()] = strange.get(value.item(), 0) + int(count)
+        if max(len(found), len(strange)) > MOST_VALUES:
             message = f"more than {MOST_VALUES} different values are not labels of this challenge"
             raise source.refusal("LBL004", message, "this looks like an image, not a segmentation")
     return labels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,7 +66,8 @@ def read_case_list(challenge: Challenge, path: Path) -> list[str]:
             column = _case_column(challenge, header, path)
             written = [record[column].strip() for record in records]
         else:
-            written = path.read_text(encoding="utf-8-sig").split()
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            written = [line.strip() for line in lines if line.strip()]
     except UsageError as error:
         raise ReferenceDataError(error.problems) from None
     except (OSError, UnicodeDecodeError) as error:
@@ -74,7 +76,7 @@ def read_case_list(challenge: Challenge, path: Path) -> list[str]:
             Problem("error", "CSV001", message, "check --cases", file=str(path))
         ) from None
     cases = [_case_id(challenge, name) for name in written]
-    twice = sorted({case for case in cases if cases.count(case) > 1}) if len(set(cases)) < len(cases) else []
+    twice = sorted(case for case, count in Counter(cases).items() if count > 1)
     if twice or "" in cases:
         message = f"{path}: {', '.join(map(repr, twice[:10])) or 'a case'} occurs twice or is empty"
         raise ReferenceDataError(Problem("error", "CSV004", message, "keep one row a case", file=str(path)))
@@ -97,5 +99,6 @@ def _case_id(challenge: Challenge, written: str) -> str:
     """The id in a written name, as the challenge's file pattern captures it."""
     for pattern in challenge.files.prediction:
         if found := re.fullmatch(pattern, f"{written}.nii.gz") or re.fullmatch(pattern, written):
-            return found["case"]
+            groups = found.groupdict()
+            return "-".join(filter(None, [groups.get("dataset"), groups["case"]]))
     return written

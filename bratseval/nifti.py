@@ -114,7 +114,7 @@ def read_header(source: Source, limits: Limits, *, vectors: bool = False) -> Hea
         raise source.refusal("NII003", message, "save plain numbers, such as uint8 or float32")
     source.expect(int(start) + claimed)
     slope, intercept = _scaling(source, slope, intercept)
-    grid = _grid(source, shape, pixdim, codes, quaternion, rows)
+    grid = _grid(source, shape, pixdim, codes, quaternion, rows, dim[0])
     source.read(int(start) - size)  # header extensions
     intent = take(68, "h") if size == 348 else take(504, "i")
     itk = dim[0] == 5 or intent == (1007,)
@@ -174,8 +174,10 @@ def _grid(
     codes: tuple[int, ...],
     quaternion: tuple[float, ...],
     rows: tuple[float, ...],
+    axes: int,
 ) -> Grid:
     """Spacing and affine, chosen as nibabel chooses; qform code, then sform code in ``codes``."""
+    codes = tuple(code if code in range(6) else 0 for code in codes)  # others are none
     spacing = (abs(float(pixdim[1])), abs(float(pixdim[2])), abs(float(pixdim[3])))
     if not all(1e-4 <= value <= 1e4 for value in spacing):
         raise source.refusal(
@@ -190,7 +192,7 @@ def _grid(
         source.note("warning", "GEO005", f"{message}; sform counts")
     affine = by_qform if by_sform is None else by_sform
     if affine is None:
-        scale = np.array([-spacing[0], spacing[1], spacing[2]])
+        scale = np.array([-spacing[0], *(spacing[i] if i < axes else 1.0 for i in (1, 2))])
         affine = np.diag([*scale, 1.0])
         affine[:3, 3] = -(np.array(shape) - 1) / 2 * scale
     with np.errstate(all="ignore"):  # nan fails the comparison too
@@ -221,7 +223,7 @@ def _qform(quaternion: tuple[float, ...], spacing: tuple[float, ...], factor: fl
         [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
         [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
     ]
-    affine[:3, :3] *= [spacing[0], spacing[1], spacing[2] * (-1.0 if factor < 0 else 1.0)]
+    affine[:3, :3] *= [spacing[0], spacing[1], spacing[2] * (-1.0 if factor == -1 else 1.0)]
     affine[:3, 3] = quaternion[3:]
     return affine
 

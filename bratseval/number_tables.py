@@ -134,8 +134,8 @@ def _check_header(path: Path, header: Sequence[str], wanted: Sequence[str], stri
 
 def _id(text: str) -> str:
     """The id without spaces; a whole number without the zeros that some programs add (01, 1.0)."""
-    whole = re.fullmatch(r"0*(\d+)(?:\.0*)?", text.strip())
-    return whole[1] if whole else text.strip()
+    whole = re.fullmatch(r"(\d++)(?:\.0*+)?", text.strip())  # without backtracking
+    return (whole[1].lstrip("0") or "0") if whole else text.strip()
 
 
 def _number(text: str) -> float | None:

@@ -217,9 +217,11 @@ def plan(
     if options.institution and expected:
         institutions = dict.fromkeys(expected.files, options.institution)
     cases: list[Case] = []
+    named: set[str] = set()  # cases without a reference whose submitted name states the cohort
     for one in submissions:
         predictions = read_submission(one, challenge.files, options.archives)
         found = expected or listed_cases(case for case in {**predictions.files, **predictions.parts} if case)
+        named |= {case for case in predictions.cohorts if found.files.get(case, one.path) is None}
         own, faults = pair_cases(challenge, found, one.team, predictions, institutions, cohorts)
         cases += own
         if challenge.team_metrics:
@@ -228,7 +230,7 @@ def plan(
             problems += lacking
         problems += faults
     if challenge.cohorts is not None and expected:
-        unassigned = sorted({*expected.files} - {*cohorts} - {*expected.cohorts})
+        unassigned = sorted({*expected.files} - {*cohorts} - {*expected.cohorts} - named)
         if unassigned:
             problems.append(
                 Problem(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bratseval.errors import BratsevalError, Problem, printable
+from bratseval.errors import BratsevalError, Problem, harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,7 +78,7 @@ class Screen:
 
                 def advance(done: int, total: int, what: str) -> None:
                     rate = f"{done / max(time.monotonic() - started, 1e-9):.1f} cases/s" if done else ""
-                    bar.update(task, completed=done, total=total, what=printable(what), rate=rate)
+                    bar.update(task, completed=done, total=total, what=harmless(what), rate=rate)
 
                 yield advance
 
@@ -90,7 +90,7 @@ class Screen:
         if ended.leaderboard is not None and not self.quiet:
             self.leaderboard(ended.leaderboard)
             for sentence in ended.doubt.sentences if ended.doubt else ():
-                self.console.print(printable(sentence), markup=False)
+                self.console.print(harmless(sentence), markup=False)
         self.console.print(ended.run["signature"], markup=False)
         counts = ended.run["counts"]
         index, total = ended.run["shard"]
@@ -141,7 +141,7 @@ class Screen:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
             justify: Literal["left", "right"] = "left" if column == "team" else "right"
-            table.add_column(Text(printable(column).replace("_", " ")), justify=justify, overflow="fold")
+            table.add_column(Text(harmless(column).replace("_", " ")), justify=justify, overflow="fold")
         for row in rows:
             table.add_row(*(Text(_short(value)) for value in row))
         self.console.print()
@@ -168,11 +168,11 @@ class Screen:
 
         where = [f"team {problem.team}"] * bool(problem.team) + [f"case {problem.case}"] * bool(problem.case)
         text = Text(f"{problem.severity}[{problem.code}]", style=_STYLES[problem.severity])
-        place = f" {printable(', '.join(where))}:" if where else ""
-        text.append(f"{place} {printable(problem.message)}", style="default")
+        place = f" {harmless(', '.join(where))}:" if where else ""
+        text.append(f"{place} {harmless(problem.message)}", style="default")
         self.console.print(text)
         if problem.hint:
-            self.console.print(Text(f"  hint: {printable(problem.hint)}", style="dim"))
+            self.console.print(Text(f"  hint: {harmless(problem.hint)}", style="dim"))
 
     def validated(self, checked: Checked) -> None:
         """Problems and verdict of a submission; on stdout what the format asks for; then the exit code."""
@@ -184,8 +184,12 @@ class Screen:
         if self.format != "text":
             print(gate.FORMATS[self.format](checked))
         if self.format == "github" and (path := os.environ.get("GITHUB_STEP_SUMMARY")):
-            with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(gate.as_markdown(checked))
+            try:
+                with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+                    file.write(gate.as_markdown(checked))
+            except OSError as error:
+                message = f"GITHUB_STEP_SUMMARY names {path}, which cannot be written ({error.strerror})"
+                self._problem(Problem("warning", "OUT001", message, "unset it outside of GitHub"))
         self.verdict(gate.verdict(checked))
         if checked.exit_code:
             raise typer.Exit(checked.exit_code)
@@ -200,10 +204,10 @@ class Screen:
                     {"complete": False, "exit_code": error.exit_code, "problems": listed}, sort_keys=True
                 )
             )
-        if self.format == "github":
-            from bratseval.gate import annotation
+        if self.format in ("github", "junit"):
+            from bratseval import gate
 
-            print("\n".join(map(annotation, error.problems)))
+            print(gate.stopped(self.format, error.problems))
         count = len(error.problems)
         self.verdict(f"stopped: {count} problem{'s' if count != 1 else ''}, nothing was scored")
 
@@ -214,7 +218,7 @@ class Screen:
 
     def verdict(self, sentence: str) -> None:
         """The last line on stderr."""
-        self.console.print(printable(sentence), markup=False)
+        self.console.print(harmless(sentence), markup=False)
 
     def trace(self) -> None:
         """The Python traceback, for -vv."""
@@ -226,7 +230,8 @@ def _short(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.0f}" if value == int(value) and abs(value) < 1e6 else f"{value:.4g}"
-    return printable(str(value))
+    shown = harmless(str(value))
+    return f" {shown}" if shown.startswith("::") else shown  # a line may begin with it
 
 
 def _line_progress(verb: str) -> Callable[[int, int, str], None]:

@@ -38,6 +38,11 @@ class Checked:
     exit_code: int
 
     @property
+    def valid(self) -> bool:
+        """Whether nothing is wrong with it; --fail-on never changes the exit code alone."""
+        return self.exit_code == 0 and not any(problem.severity == "error" for problem in self.problems)
+
+    @property
     def counts(self) -> Mapping[str, int]:
         """Number of cases and of problems of each severity."""
         severities = [problem.severity for problem in self.problems]
@@ -86,7 +91,8 @@ def validate(
         dict.fromkeys(replace(problem, team=submission.team) for problem in problems),
         key=lambda p: (severity[p.severity], p.code, p.case, p.file, p.message),
     )
-    if not cases and not any(problem.severity == "error" for problem in ordered):
+    silent = not any(case.prediction or case.prediction_parts or case.refused for case in cases)
+    if silent and not any(problem.severity == "error" for problem in ordered):
         message = f"{predictions} holds no file of {rulebook.challenge.name}"
         ordered.insert(0, Problem("error", "SUB011", message, "check --predictions", submission.team))
     exit_code = exit_code_of(ordered, complete, options.fail_on)

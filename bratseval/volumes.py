@@ -36,13 +36,14 @@ def read_volume(
     high: float = np.inf,
     rounding: float = 0.0,
     onto: Grid | None = None,
+    judge: Callable[[Grid], None] | None = None,
     convert: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> Volume:
     """Read a 3-D (or 2-D) image of numbers.
 
     low, high : smallest and largest value allowed; rounding is granted beyond them. onto : the grid that the
-    image must share the shape of, checked before its voxels are read. convert : what to keep of every slab,
-    such as a mask.
+    image must share the shape of, checked before its voxels are read. judge : called with the grid then; may
+    raise InputError. convert : what to keep of every slab, such as a mask.
     The stored type is kept where the header does not scale it, else float64.
     Raises InputError: codes NII for the file, GEO001 for the shape, NII013 and NII014 for its values.
     """
@@ -51,6 +52,8 @@ def read_volume(
         if onto is not None and header.grid.shape != onto.shape:
             problem = geometry_problems(onto, header.grid)[0]
             raise source.refusal(problem.code, problem.message, problem.hint)
+        if judge is not None:
+            judge(header.grid)
         nx, ny, nz = header.grid.shape
         step = max(1, PIECE // (nx * ny * header.dtype.itemsize))
         whole: np.ndarray | None = None

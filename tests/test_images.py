@@ -182,7 +182,7 @@ UNPACKED: dict[str, tuple[str, Callable[[Path], object]]] = {
     "two-file magic": ("NII002", patched(344, "<4s", b"ni1\0")),
     "singular sform": ("NII008", patched(280, "<12f", *[0.0] * 12)),
     "sform nan": ("NII008", patched(280, "<f", np.nan)),
-    "qform no rotation": ("NII008", patched(256, "<3f", 3, 3, 3)),
+    "qform no rotation": ("NII008", patched(252, "<2h3f", 1, 0, 3, 3, 3)),
     "cut in the header": ("NII005", resized(300)),
     "cut in the voxels": ("NII005", resized(-1)),
     "three bytes": ("NII002", resized(3)),

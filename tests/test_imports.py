@@ -89,7 +89,7 @@ ALLOWED = {
         *("metrics.detection", "metrics.overlap", "metrics.registry", "metrics.surface"),
     },
     "tasks.measuring": {"challenge", "errors", "metrics.registry", "model", "policy"},
-    "tasks.placing": {"blocks", "challenge", "errors", "model", "nifti"},
+    "tasks.placing": {"blocks", "challenge", "errors", "images", "model", "nifti", "volumes"},
     "tasks.segmentation": {
         *("blocks", "challenge", "errors", "images", "inputs", "metrics.registry", "model", "policy"),
         *("nifti", "regions", "resample", "tasks.placing"),

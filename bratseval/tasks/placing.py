@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from bratseval.blocks import Geometry
 from bratseval.challenge import Challenge
 from bratseval.errors import InputError, Problem
+from bratseval.images import LabelImage
 from bratseval.model import Case
 from bratseval.nifti import Grid, geometry_problems, read_grid
+from bratseval.volumes import Volume
+
+Image = TypeVar("Image", bound=LabelImage | Volume)
 
 
 def expected_grid(case: Case, challenge: Challenge) -> Grid | None:
@@ -26,6 +32,48 @@ def expected_grid(case: Case, challenge: Challenge) -> Grid | None:
         return None
     affine = np.array([*stated.affine, [0.0, 0.0, 0.0, 1.0]])
     return Grid(stated.shape, stated.spacing_mm, affine, True)
+
+
+def read_on_grid(
+    read: Callable[[Callable[[Grid], None]], Image],
+    expected: Grid | None,
+    path: Path,
+    rules: Geometry,
+    *,
+    as_read: Callable[[Grid], Grid] = lambda grid: grid,
+    odd: Callable[[Image], list[Problem]] = lambda image: [],
+    only_file: bool = False,
+) -> tuple[Image, list[Problem], bool]:
+    """An image, what is odd about it, and whether it lies elsewhere although the policy allows it.
+
+    read : reads the image and calls what it is given with the grid first, so that of an image of another
+    shape no voxel is read. as_read : the grid as the challenge reads it. odd : further oddities.
+    Raises InputError with all that is wrong with the place and with the values together.
+    """
+    elsewhere: list[Problem] = []
+    found: list[Problem] = []
+
+    def judge(grid: Grid) -> None:
+        if expected is None:
+            return
+        try:
+            elsewhere.extend(on_grid(as_read(grid), expected, path, rules, only_file=only_file))
+        except InputError as error:
+            found.extend(error.problems)
+            if grid.shape != expected.shape:
+                raise InputError(()) from None  # nothing more is read
+
+    try:
+        image = read(judge)
+    except InputError as error:
+        raise InputError([*found, *error.problems]) from None
+    try:
+        oddities = odd(image)
+    except InputError as error:
+        raise InputError([*found, *error.problems, *image.notes]) from None
+    if found:
+        raise InputError([*found, *image.notes, *oddities])
+    return image, [*image.notes, *oddities, *elsewhere], bool(elsewhere)
 
 
 def on_grid(

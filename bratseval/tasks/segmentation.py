@@ -15,7 +15,7 @@ import numpy as np
 
 from bratseval.blocks import MetricSpec
 from bratseval.challenge import Challenge
-from bratseval.errors import InputError, Problem
+from bratseval.errors import Problem
 from bratseval.images import LabelImage, read_labels, remap_labels
 from bratseval.inputs import reference_of, submitted
 from bratseval.metrics.registry import Metric, find_metric
@@ -24,7 +24,7 @@ from bratseval.nifti import Grid
 from bratseval.policy import by_rule, resolve_penalty
 from bratseval.regions import LesionMatch, Prepared, RegionPair, prepare
 from bratseval.resample import resample_nearest
-from bratseval.tasks.placing import expected_grid, on_grid
+from bratseval.tasks.placing import expected_grid, read_on_grid
 
 
 def read_reference(case: Case, challenge: Challenge) -> Reference:
@@ -56,35 +56,16 @@ def check(grid: Grid | None, case: Case, challenge: Challenge) -> list[Problem]:
 def _read_prediction(
     expected: Grid | None, case: Case, challenge: Challenge
 ) -> tuple[LabelImage, list[Problem], bool]:
-    """Labels, what is odd about them, and whether they lie elsewhere.
-
-    The grid is judged first: of an image of another shape no voxel is read. Raises InputError with the
-    faults of place and of labels together.
-    """
-    path = submitted(case)
-    elsewhere: list[Problem] = []
-    faults: list[Problem] = []
-
-    def judge(grid: Grid) -> None:
-        if expected is None:
-            return
-        try:
-            placed = on_grid(
-                _with_spacing(grid, challenge), expected, path, challenge.geometry, only_file=True
-            )
-            elsewhere.extend(placed)
-        except InputError as error:
-            faults.extend(error.problems)
-            if grid.shape != expected.shape:
-                raise
-
-    try:
-        image = _read(path, challenge, judge)
-    except InputError as error:
-        raise InputError(dict.fromkeys([*faults, *error.problems])) from None
-    if faults:
-        raise InputError(faults)
-    return image, [*image.notes, *_unknown_labels(image, case, challenge), *elsewhere], bool(elsewhere)
+    """Labels, what is odd about them, and whether they lie elsewhere. Raises InputError."""
+    return read_on_grid(
+        lambda judge: _read(submitted(case), challenge, judge),
+        expected,
+        submitted(case),
+        challenge.geometry,
+        as_read=lambda grid: _with_spacing(grid, challenge),
+        odd=lambda image: _unknown_labels(image, case, challenge),
+        only_file=True,
+    )
 
 
 def _read(path: Path, challenge: Challenge, judge: Callable[[Grid], None] | None = None) -> LabelImage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from bratseval.metrics.filtering import Filtering, filter_by_uncertainty
 from bratseval.model import Case, CaseResult, Cell, Reference, Score
 from bratseval.nifti import Grid
 from bratseval.tasks.measuring import measure, penalized
-from bratseval.tasks.placing import expected_grid, on_grid
+from bratseval.tasks.placing import expected_grid, on_grid, read_on_grid
 from bratseval.volumes import Volume, read_volume
 
 POSITIVE = range(1, 256)  # labels that `any` stands for; larger ones are read as the last
@@ -94,12 +95,13 @@ def expect(case: Case, challenge: Challenge) -> Grid | None:
 
 def check(grid: Grid | None, case: Case, challenge: Challenge) -> list[Problem]:
     """What is wrong with the segmentation and with the map of every region."""
+    submitted(case)
     problems: list[Problem] = []
     try:
         image = _read_segmentation(grid, case, challenge, problems)
         grid = grid or image.grid  # its own maps have to share it
     except InputError as error:
-        problems += error.problems if case.prediction is not None and not case.refused else ()
+        problems += error.problems
     for region in challenge.scored_regions:
         try:
             _map(case, region, grid, challenge, problems)
@@ -113,16 +115,20 @@ def _read_segmentation(
 ) -> LabelImage:
     """The submitted labels. Raises InputError."""
     path = submitted(case)
-    image = _read_labels(path, challenge)
-    problems += image.notes
-    if grid is not None:
-        problems += on_grid(image.grid, grid, path, challenge.geometry)
-    problems += _odd_labels(image, path, challenge)
+    image, found, _ = read_on_grid(
+        lambda judge: _read_labels(path, challenge, judge),
+        grid,
+        path,
+        challenge.geometry,
+        odd=lambda image: _odd_labels(image, path, challenge),
+    )
+    problems += found
     return image
 
 
-def _read_labels(path: Path, challenge: Challenge) -> LabelImage:
-    return remap_labels(read_labels(path, POSITIVE, "background", above=POSITIVE[-1]), challenge.remap)
+def _read_labels(path: Path, challenge: Challenge, judge: Callable[[Grid], None] | None = None) -> LabelImage:
+    image = read_labels(path, POSITIVE, "background", above=POSITIVE[-1], judge=judge)
+    return remap_labels(image, challenge.remap)
 
 
 def _flat(image: LabelImage) -> np.ndarray:
@@ -159,10 +165,14 @@ def _map(case: Case, region: str, grid: Grid | None, challenge: Challenge, probl
         message = f"the uncertainty map of {region} is missing; penalized"
         name = example_name(challenge.files.prediction_parts[f"uncertainty_{region}"][0], case.case)
         raise InputError(Problem("warning", "SUB007", message, f"expected a name like {name}"))
-    volume = read_volume(part.path, low=LOWEST, high=HIGHEST, rounding=ROUNDING, onto=grid)
-    problems += volume.notes
-    if grid is not None:
-        problems += on_grid(volume.grid, grid, part.path, challenge.geometry)
+    path = part.path
+    volume, found, _ = read_on_grid(
+        lambda judge: read_volume(path, low=LOWEST, high=HIGHEST, rounding=ROUNDING, judge=judge),
+        grid,
+        path,
+        challenge.geometry,
+    )
+    problems += found
     if 0 < volume.values.max() <= 1:
         message = f"{part.path}: no uncertainty is above 1, so only the threshold 0 filters anything"
         problems.append(Problem("warning", "NII017", message, "uncertainty is 0 to 100", file=str(part.path)))
