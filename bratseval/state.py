@@ -127,7 +127,8 @@ class Journal:
         self.path = state / "journal.jsonl"
         self.kept: dict[tuple[str, str], Kept] = {}
         header = {"config": config, "code": _code_digest()}
-        first, *lines = self._read_lines() if keep else [b""]
+        written = self._read()
+        first, *lines = (written.splitlines(keepends=True) if keep else []) or [b""]
         found = _record(first) or {}
         if lines and found.get("config", config) != config and not overwrite:
             message = f"{state.parent} holds cases scored under configuration {found['config']}"
@@ -142,19 +143,20 @@ class Journal:
                 good[record["team"], record["case"], ""] = line
         content = b"".join(good.values())
         try:
-            part = self.path.with_suffix(".part")
-            part.write_bytes(content)
-            os.replace(part, self.path)
-            flush_folder(state)
+            if content != written:
+                part = self.path.with_suffix(".part")
+                part.write_bytes(content)
+                os.replace(part, self.path)
+                flush_folder(state)
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
         except OSError as error:
             raise not_writable(self.path, error, len(content)) from None
 
-    def _read_lines(self) -> list[bytes]:
+    def _read(self) -> bytes:
         try:
-            return self.path.read_bytes().splitlines(keepends=True) or [b""]
+            return self.path.read_bytes()
         except FileNotFoundError:
-            return [b""]
+            return b""
         except OSError as error:
             raise not_writable(self.path, error) from None
 
