@@ -11,7 +11,7 @@ demo: $(INSTALLED)
 	$(BIN)/python scripts/demo.py --output $(RESULTS)
 
 test: $(INSTALLED) check
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -145,7 +145,10 @@ class Journal:
         try:
             if content != written:
                 part = self.path.with_suffix(".part")
-                part.write_bytes(content)
+                with part.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
                 os.replace(part, self.path)
                 flush_folder(state)
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)

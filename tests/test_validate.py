@@ -621,7 +621,7 @@ def test_an_empty_folder_is_no_submission(challenge_folders: tuple[Path, Path], 
     assert done.verdict == "invalid: team empty, 0 cases, 1 error, 1 warning, 1 note"
     done = checked("brats2023-gli", tmp_path / "empty", "-r", challenge_folders[1], "--fail-on", "warning")
     assert (done.returncode, done.codes) == (1, ["SUB011", "SUB004"])
-    assert "3 of 3 cases missing" in done.problems[0]["message"]
+    assert "3 of 3 cases missing" in done.problems[1]["message"]
     (tmp_path / "cases.txt").write_text("00001-000\n")
     done = checked(
         "brats2023-gli", tmp_path / "empty", "--cases", tmp_path / "cases.txt", "--fail-on", "warning"
