@@ -266,8 +266,8 @@ def listed_cases(cases: Iterable[str]) -> Found:
     return Found(dict.fromkeys(cases))
 
 
-def find_teams(submissions: Path) -> tuple[list[Submission], list[Problem]]:
-    """Every folder and archive of ``--submissions`` is a team; and problems of what is neither."""
+def find_teams(submissions: Path, output: Path) -> tuple[list[Submission], list[Problem]]:
+    """Every folder and archive of ``--submissions`` but the output; and problems of what is neither."""
     if not submissions.is_dir():
         raise UsageError(
             Problem(
@@ -281,6 +281,8 @@ def find_teams(submissions: Path) -> tuple[list[Submission], list[Problem]]:
     problems: list[Problem] = []
     for path in sorted(submissions.iterdir()):
         if IGNORED_NAMES.fullmatch(path.name) or path.name in IGNORED_FOLDERS or path.name.startswith("."):
+            continue
+        if path.resolve() == output.resolve():
             continue
         if path.is_dir() or archive_suffix(path):
             given.setdefault(team_name(path), []).append(path)

@@ -114,7 +114,7 @@ def run(
     progress: Progress,
 ) -> Ended:
     """Score every team below ``submissions``, rank them and write the result folder."""
-    teams, problems = find_teams(submissions)
+    teams, problems = find_teams(submissions, output)
     return _evaluate(rulebook, "run", teams, references, output, options, progress, problems)
 
 
