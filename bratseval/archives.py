@@ -47,6 +47,7 @@ _MOST_HEADERS = 1 << 26  # of all of them
 _MOST_NAME = 1024
 _BYTES_A_MEMBER = 512  # of a zip's directory, on average
 _REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
+_NO_FILE = ("ARC003", "is a link or a device; it is not read", "store the file itself")
 _WITHOUT_DATA = (
     *(tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE),
     tarfile.DIRTYPE,
@@ -123,7 +124,7 @@ def open_member(archive: Path, name: str) -> tuple[Reader, int]:
         state = os.fstat(file.fileno())
         index = _tar_index(archive, state.st_size, state.st_mtime_ns)
         offset, size = index.places[name]
-        stream = _Gunzipped(file, index.checkpoints) if _is_gzip(file) else file
+        stream = _contents(file, index.checkpoints)
         stream.seek(offset)
         return _Member(stream, size, (file,)), size
     except Exception as error:
@@ -257,7 +258,7 @@ def _zip_members(file: Any, limits: ArchiveLimits) -> Iterator[_Listed]:
             hint = "zip it without a password"
             raise InputError(Problem("error", "ARC005", message, hint, file=str(file.name)))
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            fault = "ARC003", "is a link or a device; it is not read", "store the file itself"
+            fault = _NO_FILE
         elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             fault = "ARC006", f"is compressed by method {info.compress_type}", "zip it with deflate"
         yield _Listed(info.orig_filename, info.file_size, info.orig_filename.endswith("/"), fault)
@@ -323,7 +324,7 @@ def _tar_members(stream: Any) -> Iterator[_Listed]:
         if info.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse") for key in further):
             fault = "ARC003", "is a sparse file; it is not read", "store the file itself"
         elif info.type not in (*_REGULAR, tarfile.DIRTYPE):
-            fault = "ARC003", "is a link or a device; it is not read", "store the file itself"
+            fault = _NO_FILE
         name = further.get("path", info.name)
         folder = info.type == tarfile.DIRTYPE or (info.type == tarfile.AREGTYPE and name.endswith("/"))
         length = 0 if info.type in _WITHOUT_DATA else size
@@ -363,9 +364,14 @@ def _tar_index(path: Path, size: int, modified: int) -> _TarIndex:
     """Read the headers of an archive once in a process; size and time of the file tell it from another."""
     checkpoints: list[_Checkpoint] = []
     with open_regular(path) as file:
-        stream = _Gunzipped(file, checkpoints) if _is_gzip(file) else file
-        places = {_normal(m.name): (m.offset, m.size) for m in _tar_members(stream) if m.fault is None}
+        members = _tar_members(_contents(file, checkpoints))
+        places = {_normal(m.name): (m.offset, m.size) for m in members if m.fault is None}
     return _TarIndex(places, checkpoints)
+
+
+def _contents(file: Any, checkpoints: list[_Checkpoint]) -> Any:
+    """The tar in a file, which may be compressed."""
+    return _Gunzipped(file, checkpoints) if _is_gzip(file) else file
 
 
 class _Checkpoint(NamedTuple):

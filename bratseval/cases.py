@@ -34,8 +34,8 @@ class Found:
     """Files of one side by case id; a case with several files or a refused one has problems.
 
     files: None where only a list names the case. parts: the further files of a case, those of the whole team
-    under an empty case. unusable: why nothing
-    of a submission can be read, so that every case takes the penalty.
+    under an empty case. unusable: why nothing of a submission can be read, so that every case takes the
+    penalty.
     """
 
     files: Mapping[str, Path | None] = field(default_factory=dict)
@@ -78,8 +78,7 @@ def list_files(root: Path) -> Iterator[Entry]:
             folders.clear()
         for name in sorted(names) + linked:
             path = Path(folder, name)
-            link = Problem("error", "SUB005", f"{path} is a symbolic link", "submit the file itself")
-            yield Entry(path, replace(link, file=str(path)) if path.is_symlink() else None)
+            yield Entry(path, _link(path, "submit the file itself") if path.is_symlink() else None)
     for error in unreadable:
         message = f"the folder {error.filename} cannot be read ({error.strerror})"
         problem = Problem("error", "SUB009", message, "make it readable", file=str(error.filename))
@@ -89,26 +88,22 @@ def list_files(root: Path) -> Iterator[Entry]:
 def read_submission(submission: Submission, files: Files, limits: ArchiveLimits) -> Found:
     """The files of a team by case id, of a folder, an archive or one CSV file."""
     path, team = submission.path, submission.team
-    if submission.refused:
-        return Found(unusable=tuple(replace(problem, team=team) for problem in submission.refused))
-    if path.is_dir():
-        return match_files(path, list_files(path), files, "prediction", team=team)
-    if not is_archive(path):
-        return match_files(path.parent, [Entry(path)], files, "prediction", team=team)
     try:
-        return match_files(path, list_archive(path, limits), files, "prediction", team=team)
+        if submission.refused:
+            raise InputError(submission.refused)
+        if path.is_dir():
+            return match_files(path, list_files(path), files, "prediction", team=team)
+        if is_archive(path):
+            return match_files(path, list_archive(path, limits), files, "prediction", team=team)
+        return match_files(path.parent, [Entry(path)], files, "prediction", team=team)
     except InputError as error:
         return Found(unusable=tuple(replace(problem, team=team) for problem in error.problems))
 
 
 def team_name(path: Path) -> str:
     """The name of a folder, or of an archive without its ending."""
-    suffix = archive_suffix(path)
-    return (
-        path.name
-        if path.is_dir() or path.name.lower() == suffix
-        else path.name[: len(path.name) - len(suffix)]
-    )
+    stem = path.name[: len(path.name) - len(archive_suffix(path))]
+    return path.name if path.is_dir() or not stem else stem
 
 
 def archive_suffix(path: Path) -> str:
@@ -119,7 +114,11 @@ def archive_suffix(path: Path) -> str:
 
 def is_archive(path: Path) -> bool:
     """Whether a file is named like an archive that is read."""
-    return path.name.lower().endswith(SUFFIXES)
+    return archive_suffix(path) in SUFFIXES
+
+
+def _link(path: Path, hint: str) -> Problem:
+    return Problem("error", "SUB005", f"{path} is a symbolic link", hint, file=str(path))
 
 
 def _ignored(path: Path) -> bool:
@@ -311,8 +310,7 @@ def unusable(paths: Sequence[Path]) -> tuple[Problem, ...]:
         message = f"the team is given {len(paths)} times: {' and '.join(map(str, paths))}"
         return (Problem("error", "SUB002", message, "keep one; none of them is scored", file=str(path)),)
     if path.is_symlink():
-        message = f"{path} is a symbolic link"
-        return (Problem("error", "SUB005", message, "copy what it points to", file=str(path)),)
+        return (_link(path, "copy what it points to"),)
     if not path.is_dir() and archive_suffix(path) in OTHER_SUFFIXES:
         message = f"{path} is an archive of a kind that is not read"
         return (Problem("error", "ARC001", message, "expected .zip, .tar or .tar.gz", file=str(path)),)

@@ -27,6 +27,17 @@ class Problem:
     file: str = ""
 
 
+SEVERITIES = ("error", "warning", "note")  # the worst first
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Each problem once, the worst first, in the order that is the same for any order of arrival."""
+    return sorted(
+        dict.fromkeys(problems),
+        key=lambda p: (SEVERITIES.index(p.severity), p.code, p.team, p.case, p.file, p.message, p.hint),
+    )
+
+
 def printable(text: str) -> str:
     """Escape control characters, so that a stranger's name cannot steer a terminal or break a line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

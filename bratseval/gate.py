@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import string
 from collections.abc import Sequence
+from dataclasses import asdict
 from xml.etree import ElementTree
 
 from bratseval.errors import Problem, harmless
@@ -53,7 +54,7 @@ def as_json(checked: Checked) -> str:
         "summary": summary(checked),
         "counts": dict(checked.counts),
         "cases": list(checked.cases),
-        "problems": [{name: getattr(p, name) for name in Problem.__slots__} for p in checked.problems],
+        "problems": [asdict(problem) for problem in checked.problems],
     }
     return json.dumps(document, sort_keys=True, allow_nan=False)
 

@@ -26,6 +26,11 @@ def submitted(case: Case) -> Path:
     return case.prediction
 
 
+def untold(error: InputError, case: Case) -> list[Problem]:
+    """The problems of a prediction, but for those that the plan, which saw the names, has told already."""
+    return [] if case.prediction is None or case.refused else list(error.problems)
+
+
 def reference_of(case: Case) -> Path:
     """The reference file of a case that is scored."""
     assert case.reference is not None  # only checks go without

@@ -327,25 +327,25 @@ def _size(path: Path | None) -> int:
 
 def _lost(rulebook: Rulebook, case: Case, outcome: Outcome[CaseResult]) -> CaseResult:
     """A case that was not finished: the penalty, and why."""
-    problem = lost_case(case, outcome.status, outcome.detail)
+    problem = lost_case(case, outcome)
     why = ("timeout" if outcome.status == "timeout" else "crashed", problem.message)
-    scores = unscored(
-        rulebook.rules_of(case.cohort), expected_scores(rulebook.rules_of(case.cohort), case), why
-    )
+    challenge = rulebook.rules_of(case.cohort)
+    scores = unscored(challenge, expected_scores(challenge, case), why)
     return CaseResult(case, scores, problems=(problem,))
 
 
-def lost_case(case: Case, status: str, detail: str) -> Problem:
+def lost_case(case: Case, outcome: Outcome[CaseResult]) -> Problem:
     """Why a worker gave no answer about a case: it died, ran out of time, or failed by a fault of ours."""
+    fault = outcome.status == "fault"
     what = {"crashed": "its worker process died", "timeout": "it took too long"}.get(
-        status, "bratseval failed"
+        outcome.status, "bratseval failed"
     )
-    last = detail.strip().splitlines()[-1] if detail else ""
+    last = outcome.detail.strip().splitlines()[-1] if outcome.detail else ""
     return Problem(
         "error",
-        "RUN003" if status == "fault" else "RUN001",
+        "RUN003" if fault else "RUN001",
         f"case {case.case} could not be finished: {what} ({last})",
-        "the same command tries it again" if status != "fault" else "please report this with the trace (-vv)",
+        "please report this with the trace (-vv)" if fault else "the same command tries it again",
         case.team,
         case.case,
         str(case.prediction or ""),

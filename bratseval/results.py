@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bratseval.challenge import Rulebook
-from bratseval.errors import OutputError, Problem, UsageError
+from bratseval.errors import OutputError, Problem, UsageError, in_order
 from bratseval.model import CaseResult, Cell
 from bratseval.score_files import read_scores
 from bratseval.state import FOLDER, flush_folder, not_writable
@@ -82,10 +82,6 @@ def tables(results: Results, rulebook: Rulebook) -> dict[str, str]:
     own: dict[str, Sequence[tuple[Cell, ...]]] = dict.fromkeys(
         _OWN_TABLES.get(rulebook.challenge.task, ()), ()
     )
-    severity = {"error": 0, "warning": 1, "note": 2}
-    problems = sorted(
-        set(results.problems), key=lambda p: (severity[p.severity], p.code, p.team, p.case, p.file, p.message)
-    )
     return {
         "scores.csv": scores_csv(scores),
         "cases.csv": cases_csv(scores),
@@ -98,7 +94,7 @@ def tables(results: Results, rulebook: Rulebook) -> dict[str, str]:
         },
         "teams.csv": teams_csv(scores),
         "problems.csv": csv_text(
-            PROBLEM_COLUMNS, ([getattr(p, c) for c in PROBLEM_COLUMNS] for p in problems)
+            PROBLEM_COLUMNS, ([getattr(p, c) for c in PROBLEM_COLUMNS] for p in in_order(results.problems))
         ),
         "inputs.csv": csv_text(
             INPUT_COLUMNS, sorted(set(results.inputs), key=lambda row: tuple(map(str, row)))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from bratseval.challenge import Challenge, Rulebook
 from bratseval.errors import InputError, Problem
-from bratseval.inputs import inputs_of, without_team
+from bratseval.inputs import inputs_of, untold, without_team
 from bratseval.model import Case, CaseResult, Reference, Score
 from bratseval.policy import by_rule, expected_scores, unscored
 from bratseval.tasks import federation, multi_rater, registration, segmentation, uncertainty
@@ -89,7 +89,7 @@ def check_case(rules: Rules, case: Case) -> CaseResult:
     try:
         problems = (task.check if case.case else federation.check)(expected, case, challenge)
     except InputError as error:
-        problems = [] if case.prediction is None or case.refused else list(error.problems)
+        problems = untold(error, case)
     return _tagged(CaseResult(case, (), tuple(problems)))
 
 
@@ -109,8 +109,7 @@ def _scored(
         return score(reference, case, challenge)
     except InputError as error:
         scores = unscored(challenge, expected_scores(challenge, case), error, reference.grid_shape)
-        listed = case.prediction is None or case.refused  # by the plan, which saw the names of all files
-        return CaseResult(case, scores, () if listed else error.problems)
+        return CaseResult(case, scores, tuple(untold(error, case)))
 
 
 @lru_cache(maxsize=2)

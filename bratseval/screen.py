@@ -9,10 +9,11 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bratseval.errors import BratsevalError, Problem, harmless
+from bratseval.errors import SEVERITIES, BratsevalError, Problem, harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -151,11 +152,10 @@ class Screen:
 
     def problems(self, problems: Sequence[Problem]) -> None:
         """Every problem, grouped by code, at most 20 of a code."""
-        order = {"error": 0, "warning": 1, "note": 2}
         by_code: dict[tuple[int, str], list[Problem]] = {}
         for problem in dict.fromkeys(problems):
             if problem.severity != "note" or not self.quiet:
-                by_code.setdefault((order[problem.severity], problem.code), []).append(problem)
+                by_code.setdefault((SEVERITIES.index(problem.severity), problem.code), []).append(problem)
         for (_, code), group in sorted(by_code.items()):
             for problem in group[:SHOWN_PER_CODE]:
                 self._problem(problem)
@@ -198,7 +198,7 @@ class Screen:
         """The problems that stopped the command, and the verdict."""
         self.problems(error.problems)
         if self.format == "json":
-            listed = [{name: getattr(p, name) for name in Problem.__slots__} for p in error.problems]
+            listed = [asdict(problem) for problem in error.problems]
             print(
                 json.dumps(
                     {"complete": False, "exit_code": error.exit_code, "problems": listed}, sort_keys=True

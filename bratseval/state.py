@@ -108,10 +108,9 @@ def not_writable(path: Path, error: OSError, needed: int = 0) -> OutputError:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A finished case of an earlier run, and what it was made of: rules, and files by digest."""
+    """A finished case of an earlier run, the rules it was made under and the files as it names them."""
 
     rules: str
-    inputs: tuple[InputFile, ...]
     paths: tuple[str, ...]
     result: CaseResult
 
@@ -223,13 +222,17 @@ def _values(record: object) -> list[Any]:
 
 def _line(record: Mapping[str, Any]) -> bytes:
     body = json.dumps(record, separators=(",", ":")).encode()
-    return hashlib.sha256(body).hexdigest()[:16].encode() + b" " + body + b"\n"
+    return _checksum(body) + b" " + body + b"\n"
+
+
+def _checksum(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest()[:16].encode()
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
     """The record of a line, None where it is torn or changed."""
     checksum, _, body = line.rstrip(b"\n").partition(b" ")
-    if not line.endswith(b"\n") or hashlib.sha256(body).hexdigest()[:16].encode() != checksum:
+    if not line.endswith(b"\n") or _checksum(body) != checksum:
         return None
     record: dict[str, Any] = json.loads(body)
     return record
@@ -240,14 +243,14 @@ def _kept(record: Mapping[str, Any]) -> Kept:
         return tuple(kind(*values) for values in record[name])
 
     details = {table: tuple(tuple(row) for row in lines) for table, lines in record["details"].items()}
-    inputs = rows(InputFile, "inputs")
-    nameless = Case(record["team"], record["case"], None, None)
-    result = CaseResult(nameless, rows(Score, "scores"), rows(Problem, "problems"), inputs, details)
-    return Kept(record["rules"], inputs, tuple(record["paths"]), result)
+    case = Case(record["team"], record["case"], None, None)
+    scores, problems, inputs = rows(Score, "scores"), rows(Problem, "problems"), rows(InputFile, "inputs")
+    result = CaseResult(case, scores, problems, inputs, details)
+    return Kept(record["rules"], tuple(record["paths"]), result)
 
 
 def unchanged(kept: Kept, case: Case, rules: str, inputs: Sequence[InputFile]) -> bool:
     """Whether a kept result is what scoring the case now would give."""
-    same = kept.rules == rules and kept.inputs == tuple(inputs)
+    same = kept.rules == rules and kept.result.inputs == tuple(inputs)
     # Sentences name files, so a folder that has moved changes them.
     return same and (not kept.result.problems or kept.paths == paths_of(case))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bratseval.cases import Found, find_references, listed_cases
 from bratseval.challenge import Rulebook
-from bratseval.errors import Problem, ReferenceDataError, UsageError
+from bratseval.errors import Problem, ReferenceDataError, UsageError, in_order
 from bratseval.metadata import read_case_list
 from bratseval.pipeline import (
     FAILING,
@@ -39,7 +39,7 @@ class Checked:
 
     @property
     def valid(self) -> bool:
-        """Whether nothing is wrong with it; --fail-on never changes the exit code alone."""
+        """Whether it holds no error and nothing that --fail-on fails."""
         return self.exit_code == 0 and not any(problem.severity == "error" for problem in self.problems)
 
     @property
@@ -80,17 +80,12 @@ def validate(
     for done, outcome in enumerate(outcomes, start=1):
         case = cases[outcome.index]
         if outcome.result is None:
-            problems.append(lost_case(case, outcome.status, outcome.detail))
+            problems.append(lost_case(case, outcome))
             complete = False
         else:
             problems += outcome.result.problems
         progress(done, len(cases), case.case)
-    severity = {"error": 0, "warning": 1, "note": 2}
-    # A problem of the plan may come again with its case.
-    ordered = sorted(
-        dict.fromkeys(replace(problem, team=submission.team) for problem in problems),
-        key=lambda p: (severity[p.severity], p.code, p.case, p.file, p.message),
-    )
+    ordered = in_order(replace(problem, team=submission.team) for problem in problems)
     silent = not any(case.prediction or case.prediction_parts or case.refused for case in cases)
     if silent and not any(problem.severity == "error" for problem in ordered):
         message = f"{predictions} holds no file of {rulebook.challenge.name}"

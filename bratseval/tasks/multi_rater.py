@@ -15,7 +15,7 @@ from bratseval.model import Case, CaseResult, Part, Reference, Score
 from bratseval.nifti import Grid, read_grid
 from bratseval.policy import expected_scores
 from bratseval.tasks.measuring import measure, penalized
-from bratseval.tasks.placing import on_grid, read_on_grid
+from bratseval.tasks.placing import on_grid, read_map
 from bratseval.volumes import Volume, read_volume
 
 ROUNDING = 1e-6  # granted beyond 0 and 1
@@ -73,13 +73,7 @@ def _map(case: Case, region: str, grid: Grid | None, challenge: Challenge, probl
     if part is None:
         message, hint = f"the map of {region} is missing; penalized", "submit one for every task"
         raise InputError(Problem("warning", "SUB007", message, hint))
-    path = part.path
-    volume, found, _ = read_on_grid(
-        lambda judge: read_volume(path, low=0, high=1, rounding=ROUNDING, judge=judge),
-        grid,
-        path,
-        challenge.geometry,
-    )
+    volume, found = read_map(part.path, grid, challenge.geometry, low=0, high=1, rounding=ROUNDING)
     problems += found
     return volume
 

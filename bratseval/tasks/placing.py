@@ -15,7 +15,7 @@ from bratseval.errors import InputError, Problem
 from bratseval.images import LabelImage
 from bratseval.model import Case
 from bratseval.nifti import Grid, geometry_problems, read_grid
-from bratseval.volumes import Volume
+from bratseval.volumes import Volume, read_volume
 
 Image = TypeVar("Image", bound=LabelImage | Volume)
 
@@ -74,6 +74,19 @@ def read_on_grid(
     if found:
         raise InputError([*found, *image.notes, *oddities])
     return image, [*image.notes, *oddities, *elsewhere], bool(elsewhere)
+
+
+def read_map(
+    path: Path, expected: Grid | None, rules: Geometry, *, low: float, high: float, rounding: float
+) -> tuple[Volume, list[Problem]]:
+    """A submitted map of numbers within a range, and what is odd about it. Raises InputError."""
+    volume, problems, _ = read_on_grid(
+        lambda judge: read_volume(path, low=low, high=high, rounding=rounding, judge=judge),
+        expected,
+        path,
+        rules,
+    )
+    return volume, problems
 
 
 def on_grid(

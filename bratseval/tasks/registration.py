@@ -17,7 +17,7 @@ from bratseval.blocks import Registration
 from bratseval.challenge import Challenge
 from bratseval.errors import InputError, Problem
 from bratseval.fields import in_world
-from bratseval.inputs import find_part, reference_of, submitted
+from bratseval.inputs import find_part, reference_of, submitted, untold
 from bratseval.metrics.landmarks import LARGEST_RADIUS_MM, STEP_MM, Landmarks, hit_rate_curve
 from bratseval.model import Case, CaseResult, Cell, Reference, Score
 from bratseval.nifti import Grid, read_grid
@@ -106,7 +106,7 @@ def check(truth: Truth | None, case: Case, challenge: Challenge) -> list[Problem
             landmarks = _landmarks(points, truth, challenge.registration_rules)[1]
             problems += _suspicions(landmarks, submitted(case), challenge.registration_rules)
     except InputError as error:
-        problems += () if case.prediction is None or case.refused else error.problems
+        problems += untold(error, case)
     grid = truth.grid if truth else expected_grid(case, challenge)
     fields = read_fields(case, challenge, grid, problems)
     score_smoothness(case, challenge, grid, fields, problems)

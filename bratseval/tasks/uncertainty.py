@@ -17,7 +17,7 @@ from bratseval.metrics.filtering import Filtering, filter_by_uncertainty
 from bratseval.model import Case, CaseResult, Cell, Reference, Score
 from bratseval.nifti import Grid
 from bratseval.tasks.measuring import measure, penalized
-from bratseval.tasks.placing import expected_grid, on_grid, read_on_grid
+from bratseval.tasks.placing import expected_grid, on_grid, read_map, read_on_grid
 from bratseval.volumes import Volume, read_volume
 
 POSITIVE = range(1, 256)  # labels that `any` stands for; larger ones are read as the last
@@ -165,13 +165,7 @@ def _map(case: Case, region: str, grid: Grid | None, challenge: Challenge, probl
         message = f"the uncertainty map of {region} is missing; penalized"
         name = example_name(challenge.files.prediction_parts[f"uncertainty_{region}"][0], case.case)
         raise InputError(Problem("warning", "SUB007", message, f"expected a name like {name}"))
-    path = part.path
-    volume, found, _ = read_on_grid(
-        lambda judge: read_volume(path, low=LOWEST, high=HIGHEST, rounding=ROUNDING, judge=judge),
-        grid,
-        path,
-        challenge.geometry,
-    )
+    volume, found = read_map(part.path, grid, challenge.geometry, low=LOWEST, high=HIGHEST, rounding=ROUNDING)
     problems += found
     if 0 < volume.values.max() <= 1:
         message = f"{part.path}: no uncertainty is above 1, so only the threshold 0 filters anything"
