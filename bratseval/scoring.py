@@ -55,7 +55,8 @@ class Rules:
 def score_case(rules: Rules, case: Case) -> CaseResult:
     """Read, check and score one case, or a team's own files; never raises for what is wrong with them."""
     challenge = _with_geometry(rules.rulebook.rules_of(case.cohort), rules.geometry)
-    return replace(_result(rules, case, challenge), inputs=inputs_of(case))
+    inputs = inputs_of(case)  # before: a file that changes meanwhile then differs at the next run
+    return replace(_result(rules, case, challenge), inputs=inputs)
 
 
 def _result(rules: Rules, case: Case, challenge: Challenge) -> CaseResult:

@@ -33,22 +33,26 @@ def locked(output: Path) -> Iterator[Path]:
 
     The lock ends with its process, however that ends. Raises OutputError (OUT001, OUT002, OUT004).
     """
-    if output.exists() and not output.is_dir():
-        raise OutputError(Problem("error", "OUT002", f"{output} is not a folder", "choose another --output"))
     state = output / FOLDER
     try:
+        if output.exists() and not output.is_dir():
+            raise OutputError(
+                Problem("error", "OUT002", f"{output} is not a folder", "choose another --output")
+            )
         state.mkdir(parents=True, exist_ok=True)
         handle = os.open(state / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
     except OSError as error:
         raise not_writable(state, error) from None
     try:
         _take(handle, state)
-        for left in state.glob("*.part"):
-            left.unlink(missing_ok=True)
-        yield state
+        try:
+            for left in state.glob("*.part"):
+                left.unlink(missing_ok=True)
+            yield state
+        finally:
+            with suppress(OSError):
+                os.ftruncate(handle, 0)
     finally:
-        with suppress(OSError):
-            os.ftruncate(handle, 0)
         os.close(handle)
 
 
@@ -97,7 +101,7 @@ def flush_folder(folder: Path) -> None:
 
 def not_writable(path: Path, error: OSError, needed: int = 0) -> OutputError:
     """The error of a place that cannot be written, with the bytes that were needed and are free."""
-    folder = next((parent for parent in path.parents if parent.is_dir()), Path("/"))
+    folder = next((parent for parent in path.parents if os.path.isdir(parent)), Path("/"))
     free = shutil.disk_usage(folder).free
     message = f"{path} cannot be written ({error.strerror})" + (
         f"; {needed} bytes are needed" if needed else ""
@@ -152,6 +156,7 @@ class Journal:
                 flush_folder(state)
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
         except OSError as error:
+            self.path.with_suffix(".part").unlink(missing_ok=True)
             raise not_writable(self.path, error, len(content)) from None
 
     def _read(self) -> bytes:
@@ -201,10 +206,9 @@ def rules_of(config: str, geometry: str, case: Case) -> str:
 
 
 def paths_of(case: Case) -> tuple[str, ...]:
-    """The submitted files as their messages name them."""
-    return tuple(
-        str(path) for path in (case.prediction, *(part.path for part in case.prediction_parts)) if path
-    )
+    """The files as their messages name them."""
+    parts = (*case.reference_parts, *case.prediction_parts)
+    return tuple(str(path) for path in (case.reference, case.prediction, *(p.path for p in parts)) if path)
 
 
 @cache
