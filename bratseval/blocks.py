@@ -10,7 +10,7 @@ import re
 import warnings
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from bratseval.ranking.rules import Model
 
@@ -28,10 +28,14 @@ class Files(Model):
     """Which files belong to the challenge, and the case id in their names."""
 
     prediction: list[str] = Field(
+        [],
         description="Regular expressions with a group 'case', tried in order on the whole file name "
-        "(fullmatch). A group 'cohort' names the cohort of the case."
+        "(fullmatch). A group 'cohort' names the cohort of the case. None where a team hands in one table.",
     )
-    reference: list[str] = Field(description="The same for reference files.")
+    reference: list[str] = Field(
+        [],
+        description="The same for reference files; without a group 'case' where one table holds all cases.",
+    )
     prediction_parts: dict[str, list[str]] = Field(
         {}, description="Further files of a team for a case: role -> patterns; its task knows the roles."
     )
@@ -41,7 +45,7 @@ class Files(Model):
     )
     unread: list[str] = Field([], description="Names that a submission may hold although nothing reads them.")
 
-    @field_validator("prediction", "reference")
+    @field_validator("prediction")
     @classmethod
     def _patterns_have_a_case(cls, patterns: list[str]) -> list[str]:
         for pattern in patterns:
@@ -64,7 +68,7 @@ class Files(Model):
                 raise ValueError(f"{pattern!r} has a group 'case', but the file is of the whole team")
         return roles
 
-    @field_validator("unread")
+    @field_validator("unread", "reference")
     @classmethod
     def _are_patterns(cls, patterns: list[str]) -> list[str]:
         for pattern in patterns:
@@ -185,6 +189,9 @@ class Region(Model):
         "WT). None where the regions are separate files (QUBIQ).",
     )  # fmt: skip
     lesions: RegionRules = RegionRules()
+    outside: bool = Field(
+        False, description="The voxels that have none of the labels (BraSyn's healthy region)."
+    )
     join_by: list[str] = Field(
         [], description="Regions whose lesions join this region's: those touching the same one become one."
     )
@@ -195,6 +202,12 @@ class MetricSpec(Model):
     """One column of results: a metric, its parameters and its values by rule."""
 
     metric: str = Field("", description="Registered name; by default the name of the column.")
+    regions: list[str] = Field([], description="Regions in which it is computed; by default all.")
+    pooled: list[str] = Field(
+        [],
+        description="Regions in which it is one number a team, over what all its cases give together, instead "
+        "of one a case (LiTS: the mean over all detected lesions).",
+    )
     surface: Literal["surfel", "voxel"] = Field(
         "surfel", description="Boundary definition of a distance metric: DeepMind's surfels or border voxels."
     )
@@ -282,3 +295,81 @@ class Uncertainty(Model):
     points: int = Field(
         40, ge=1, le=10_000, description="Steps between the thresholds 0 and 100; both ends are thresholds."
     )
+
+
+class Synthesis(Model):
+    """How images are brought to one scale before a synthesis is compared with the real image."""
+
+    scale: Literal["void", "outside_mask", "each"] = Field(
+        "void",
+        description="Which voxels give the 0.5 and 99.5 percentiles that become 0 and 1. void: those of the "
+        "voided image (inpainting since 2024); outside_mask: of the reference with the mask set to 0 (2023); "
+        "each: every image by its own (BraSyn).",
+    )
+    ssim: Literal["slices", "volume"] = Field(
+        "slices",
+        description="slices: 2-D in the y-z plane, x as channel (the official package since 2024, whose "
+        "tensor lacks an axis); volume: 3-D (2023, BraSyn).",
+    )
+    average: Literal["region", "image"] = Field(
+        "region",
+        description="Voxels that the mean of the SSIM map runs over. image: the whole cuboid, zeros outside "
+        "the region included (BraSyn's slip: a small region scores near 1).",
+    )
+    range: Literal["from_zero", "extremes"] = Field(
+        "from_zero",
+        description="Range of psnr. from_zero: max(T) - min(0, min T) of the target (package 0.0.8, the "
+        "server's); extremes: max(T) - min(T), the prediction clipped to them (0.0.12).",
+    )
+
+
+class SubjectTable(Model):
+    """How the tables of a challenge are read in which a team hands in one row a subject."""
+
+    id: list[str] = Field(min_length=1, description="Names that the id column may have.")
+    id_pattern: str = Field("", description="Regular expression whose first match in an id is the id.")
+    target: list[str] = Field(min_length=1, description="Names that the reference's column may have.")
+    event: str = Field("", description="Reference column that is 1 where the event was observed (time).")
+    prediction: list[str] = Field(
+        min_length=1, description="Names that the submitted column may have; probabilities: one a class."
+    )
+    submitted: Literal["label", "score", "probabilities", "time", "rating"] = Field(
+        description="What is submitted. label: a class number; score: a number that is larger for class 1; "
+        "probabilities: one of each class; time: larger is later; rating: a number within low to high."
+    )
+    classes: int = Field(2, ge=2, le=1000, description="Number of classes, from 0.")
+    low: Value | None = Field(None, description="Smallest number that may be submitted.")
+    high: Value | None = Field(None, description="Largest.")
+    missing_label: int | None = Field(
+        None,
+        ge=0,
+        le=1000,
+        description="Label of a subject without a usable prediction; by default one beyond the classes. It is "
+        "a class of its own, which is always wrong and lowers unweighted averages (BraTS-Path 2026: 10).",
+    )
+    missing_rows: Literal["penalized", "dropped"] = Field(
+        "penalized",
+        description="dropped: subjects without a row are left out, as officially where no penalty label is "
+        "stated; a team then gains by leaving out what it finds hard.",
+    )
+
+    @field_validator("id_pattern")
+    @classmethod
+    def _is_pattern(cls, pattern: str) -> str:
+        _compiled(pattern)
+        return pattern
+
+    @model_validator(mode="after")
+    def _fits(self) -> SubjectTable:
+        faults = []
+        if (self.submitted == "time") != bool(self.event):
+            faults.append("event: times need it, nothing else does")
+        if self.submitted == "probabilities" and len(self.prediction) != self.classes:
+            faults.append(f"prediction: {len(self.prediction)} columns for {self.classes} classes")
+        if self.submitted == "score" and self.classes != 2:
+            faults.append("classes: a score tells two classes apart")
+        if self.submitted == "rating" and (self.low is None or self.high is None):
+            faults.append("low, high: a rating needs them, since a missing one costs the far end")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self

@@ -26,19 +26,26 @@ from bratseval.blocks import (
     MetricSpec,
     Region,
     Registration,
+    SubjectTable,
+    Synthesis,
     Uncertainty,
 )
-from bratseval.metrics.registry import TEAM_RECORDS, Facts, find_metric, score_facts
+from bratseval.metrics.registry import TABLE_RECORDS, TEAM_RECORDS, Facts, find_metric, score_facts
 from bratseval.ranking.rules import Model, Ranking, ScoreTable
 
 # By task: the records that its metrics may read, and the further reference files without which it cannot.
+_OF_MASKS = ("overlap", "agreement", "distances", "detection")
 TASK_RECORDS: dict[str, tuple[str, ...]] = {
-    "segmentation": ("overlap", "agreement", "distances", "detection"),
+    "segmentation": (*_OF_MASKS, "pooled"),
     "registration": ("landmarks", "jacobian"),
     "uncertainty": ("filtering",),
     "multi_rater": ("raters",),
+    "synthesis": ("intensity", *_OF_MASKS),
+    "table": TABLE_RECORDS,
 }
 REFERENCE_ROLES = {"registration": ("moving",), "uncertainty": ("brain",)}
+# Tasks that have no regions, and those that may do without.
+_WITHOUT_REGIONS, _PERHAPS_WITHOUT = ("registration", "table"), ("synthesis",)
 
 
 class Challenge(Model):
@@ -50,10 +57,11 @@ class Challenge(Model):
     source: list[str] = Field(min_length=1, description="Where the rules are published.")
     scorer: str = Field(description="The code and its version that defined the official numbers.")
     differences: list[str] = Field([], description="Where bratseval deliberately departs from that code.")
-    task: Literal["segmentation", "registration", "uncertainty", "multi_rater"] = Field(
+    task: Literal["segmentation", "registration", "uncertainty", "multi_rater", "synthesis", "table"] = Field(
         "segmentation",
         description="What a case consists of. registration: landmarks and a displacement field; uncertainty: "
-        "masks with an uncertainty map per region; multi_rater: a probability map against several masks.",
+        "masks with an uncertainty map per region; multi_rater: a probability map against several masks; "
+        "synthesis: an image against the real one. table: a team hands in one table, a row a subject.",
     )
     files: Files
     labels: dict[str, Label] = Field({})
@@ -67,6 +75,8 @@ class Challenge(Model):
     expected: Expected = Expected()
     registration: Registration | None = None
     uncertainty: Uncertainty | None = None
+    synthesis: Synthesis | None = None
+    table: SubjectTable | None = None
     regions: dict[str, Region] = Field({})
     lesions: LesionRules = LesionRules()
     full_image: Literal["mask", "lesion_numbers"] = Field(
@@ -111,10 +121,16 @@ class Challenge(Model):
         reads = TASK_RECORDS[self.task]
         for column, spec in self.metrics.items():
             entry = find_metric(spec.metric or column)[1]
-            if entry.reads in TEAM_RECORDS and entry.reads not in self.files.team:
-                faults.append(f"metrics.{column}: files.team has no pattern for {entry.reads}")
-            if entry.reads not in (*reads, *TEAM_RECORDS):
+            role = "table" if entry.reads in TABLE_RECORDS else entry.reads
+            if entry.reads in TEAM_RECORDS and role not in self.files.team:
+                faults.append(f"metrics.{column}: files.team has no pattern for {role}")
+            if entry.reads not in (*reads, "rounds"):
                 faults.append(f"metrics.{column}: {entry.name} cannot be computed in a {self.task} challenge")
+            faults += [
+                f"metrics.{column}: {name!r} is not one of the regions {', '.join(self.regions)}"
+                for name in (*spec.regions, *spec.pooled)
+                if name not in self.regions
+            ]
         for name, region in self.regions.items():
             known = [*self.labels, *(["any"] if self.task == "uncertainty" else [])]
             faults += [
@@ -147,13 +163,14 @@ class Challenge(Model):
             dilations = [self.rules(name).dilation_voxels for name in self.regions]
             if any(dilations):
                 faults.append("lesions: matching by contact with dilation needs merge: [reference]")
-        if bool(self.regions) == (self.task == "registration"):
-            faults.append("regions: a registration has none, every other task needs one")
+        if self.task not in _PERHAPS_WITHOUT and bool(self.regions) == (self.task in _WITHOUT_REGIONS):
+            faults.append("regions: a registration or table has none, every other task needs one")
         faults += [
             f"{block}: has no meaning in a {self.task} challenge"
-            for block in ("registration", "uncertainty")
+            for block in ("registration", "uncertainty", "synthesis", "table")
             if getattr(self, block) is not None and self.task != block
         ]
+        faults += self._patterns_fit()
         for task, roles in REFERENCE_ROLES.items():
             absent = [role for role in roles if role not in self.files.reference_parts]
             if self.task == task and absent:
@@ -165,6 +182,19 @@ class Challenge(Model):
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    def _patterns_fit(self) -> list[str]:
+        """Cases come from file names, but where a team hands in one table."""
+        if self.task == "table":
+            needed = [("table", self.table), ("files.team.table", self.files.team.get("table"))]
+            return [f"{key}: a table challenge needs it" for key, found in needed if not found]
+        sides = {"prediction": self.files.prediction, "reference": self.files.reference}
+        faults = [f"files.{side}: no pattern is stated" for side, patterns in sides.items() if not patterns]
+        return faults + [
+            f"files.reference: {pattern!r} has no group (?P<case>...) for the case id"
+            for pattern in self.files.reference
+            if "case" not in re.compile(pattern).groupindex
+        ]
 
     def _mixed_directions(self) -> list[str]:
         """Aggregates of metrics of both directions have no common mean."""
@@ -209,7 +239,30 @@ class Challenge(Model):
     @property
     def case_metrics(self) -> list[str]:
         """Metrics of a case, in order."""
-        return [name for name, spec in self.metrics.items() if not _of_team(spec)]
+        return [name for name, spec in self.metrics.items() if not _of_team(spec) and not _is_pooled(spec)]
+
+    def metrics_of(self, region: str) -> list[str]:
+        """Metrics that every case has in a region, in order."""
+        return [
+            name
+            for name in self.case_metrics
+            if region in (self.metrics[name].regions or [region]) and region not in self.metrics[name].pooled
+        ]
+
+    @property
+    def pooled_metrics(self) -> list[tuple[str, str]]:
+        """(region, metric) of every number that a team has once, over all its cases."""
+        return [
+            (region, name)
+            for region in self.scored_regions
+            for name, spec in self.metrics.items()
+            if region in spec.pooled or (_is_pooled(spec) and region in (spec.regions or [region]))
+        ]
+
+    @property
+    def needs_references(self) -> bool:
+        """Whether nothing can be scored without references; a log of training rounds can."""
+        return self.task == "table" or not self.team_metrics
 
     @property
     def team_metrics(self) -> list[str]:
@@ -235,6 +288,10 @@ class Challenge(Model):
 
 def _of_team(spec: MetricSpec) -> bool:
     return find_metric(spec.metric)[1].reads in TEAM_RECORDS
+
+
+def _is_pooled(spec: MetricSpec) -> bool:
+    return find_metric(spec.metric)[1].reads == "pooled"
 
 
 @dataclass(frozen=True, slots=True)

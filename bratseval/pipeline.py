@@ -131,7 +131,7 @@ def evaluate(
 
     Without references only what a whole team is scored for.
     """
-    if references is None and not rulebook.challenge.team_metrics:
+    if references is None and rulebook.challenge.needs_references:
         message = f"{rulebook.challenge.name} cannot be scored without references"
         raise UsageError(Problem("error", "SUB010", message, "give --references"))
     submission = submission_of(predictions, team)

@@ -46,10 +46,12 @@ def expected_scores(challenge: Challenge, case: Case) -> list[tuple[str, str]]:
     """
     if not case.case:
         return [("", metric) for metric in challenge.team_metrics]
-    stated = {part.region for part in case.reference_parts if part.region}
-    regions = [region for region in challenge.scored_regions if not stated or region in stated]
-    regions = regions or challenge.scored_regions  # none that is known: the reference is unusable
-    return [(region, metric) for region in regions for metric in challenge.case_metrics]
+    regions = challenge.scored_regions
+    if challenge.regions_by_file:
+        stated = {part.region for part in case.reference_parts}
+        # none that is known: the reference is unusable
+        regions = [region for region in regions if region in stated] or regions
+    return [(region, metric) for region in regions for metric in challenge.metrics_of(region)]
 
 
 def unscored(

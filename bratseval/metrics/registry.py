@@ -18,15 +18,20 @@ from typing import Literal, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 # What a metric reads: of masks; of a registration; of masks with uncertainty maps; of a probability map
-# and several raters' masks; of a team's whole training.
+# and several raters' masks; of an image and its synthesis; of a table of subjects; of a team's whole
+# training; of what all cases of a team give together.
 Record = Literal[
     "overlap", "agreement", "distances", "detection",
     "landmarks", "jacobian",
     "filtering",
     "raters",
+    "intensity",
+    "labels", "scores", "times", "ratings",
     "rounds",
+    "pooled",
 ]  # fmt: skip
-TEAM_RECORDS = ("rounds",)  # what is scored once for a team, not for every case
+TABLE_RECORDS = ("labels", "scores", "times", "ratings")
+TEAM_RECORDS = ("rounds", *TABLE_RECORDS)  # what is scored once for a team, not for every case
 Level = Literal["image", "lesion", "large", "small"]
 
 

@@ -102,7 +102,7 @@ def score_lesions(
     for region in challenge.scored_regions:
         pair = RegionPair(reference, prediction, region, challenge)
         by_lesion: dict[str, dict[int, float]] = {}
-        for column in challenge.case_metrics:
+        for column in challenge.metrics_of(region):
             spec = challenge.metrics[column]
             level, entry = find_metric(spec.metric)
             if entry.reads == "detection":
