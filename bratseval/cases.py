@@ -101,8 +101,9 @@ def read_submission(submission: Submission, files: Files, limits: ArchiveLimits)
 
 
 def team_name(path: Path) -> str:
-    """The name of a folder, or of an archive without its ending."""
-    stem = path.name[: len(path.name) - len(archive_suffix(path))]
+    """The name of a folder, or of an archive or a table without its ending."""
+    suffix = archive_suffix(path) or (".csv" if is_table(path) else "")
+    stem = path.name[: len(path.name) - len(suffix)]
     return path.name if path.is_dir() or not stem else stem
 
 
@@ -110,6 +111,11 @@ def archive_suffix(path: Path) -> str:
     """The ending by which a file is an archive, of a kind that is read or another; else nothing."""
     name = path.name.lower()
     return next((suffix for suffix in (*SUFFIXES, *OTHER_SUFFIXES) if name.endswith(suffix)), "")
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is named like a table."""
+    return path.name.lower().endswith(".csv")
 
 
 def is_archive(path: Path) -> bool:
@@ -236,12 +242,17 @@ def _stray(path: Path, team: str, known: Sequence[str], patterns: Sequence[str])
 
 
 def find_references(challenge: Challenge, folder: Path) -> Found:
-    """References by case id. Raises ReferenceDataError when the folder gives no usable case list."""
-    if not folder.is_dir():
-        raise ReferenceDataError(
-            Problem("error", "SUB010", f"the reference folder {folder} does not exist", "check --references")
-        )
-    entries = list(list_files(folder))
+    """References by case id, of a folder or, where one table holds all answers, of that file.
+
+    Raises ReferenceDataError when there is no usable case list.
+    """
+    alone = challenge.task == "table" and folder.is_file()
+    if not (alone or folder.is_dir()):
+        kind = "is no folder" if folder.exists() else "does not exist"
+        message = f"the reference folder {folder} {kind}"
+        raise ReferenceDataError(Problem("error", "SUB010", message, "check --references"))
+    entries = [Entry(folder)] if alone else list(list_files(folder))
+    folder = folder.parent if alone else folder
     if unreadable := [entry.fault for entry in entries if entry.fault and entry.fault.code == "SUB009"]:
         raise ReferenceDataError(unreadable)
     found = match_files(folder, entries, challenge.files, "reference")
@@ -265,8 +276,13 @@ def listed_cases(cases: Iterable[str]) -> Found:
     return Found(dict.fromkeys(cases))
 
 
-def find_teams(submissions: Path, output: Path) -> tuple[list[Submission], list[Problem]]:
-    """Every folder and archive of ``--submissions`` but the output; and problems of what is neither."""
+def find_teams(
+    submissions: Path, output: Path, *, tables: bool = False
+) -> tuple[list[Submission], list[Problem]]:
+    """Every folder and archive of ``--submissions`` but the output; and problems of what is neither.
+
+    tables: a team may also be one CSV file.
+    """
     if not submissions.is_dir():
         raise UsageError(
             Problem(
@@ -283,7 +299,7 @@ def find_teams(submissions: Path, output: Path) -> tuple[list[Submission], list[
             continue
         if path.resolve() == output.resolve():
             continue
-        if path.is_dir() or archive_suffix(path):
+        if path.is_dir() or archive_suffix(path) or (tables and is_table(path)):
             given.setdefault(team_name(path), []).append(path)
         else:
             hint = "put each team's files into a folder or an archive"
@@ -332,6 +348,8 @@ def pair_cases(
     folded = {case.casefold(): case for case in (*predictions.files, *predictions.parts) if case}
     problems += [p for parts in predictions.parts.values() for part in parts for p in part.refused]
     for case, reference in sorted(references.files.items()):
+        if not case:  # the one table
+            continue
         own = folded.pop(case.casefold(), None)
         refused = predictions.refused.get(own, ()) if own is not None else ()
         problems += refused
@@ -372,12 +390,15 @@ def pair_cases(
     return cases, problems
 
 
-def team_case(challenge: Challenge, team: str, predictions: Found) -> tuple[Case, list[Problem]]:
+def team_case(
+    challenge: Challenge, reference: Path | None, team: str, predictions: Found
+) -> tuple[Case, list[Problem]]:
     """What is scored once for a team: its own files; and a warning where it has none."""
     parts = predictions.parts.get("", ())
     refused = predictions.unusable or tuple(problem for part in parts for problem in part.refused)
     path = parts[0].path if parts else None
-    case = Case(team, "", None, path, refused=refused, prediction_parts=parts)
+    reference = None if reference is None else reference.resolve()
+    case = Case(team, "", reference, path, refused=refused, prediction_parts=parts)
     if parts or refused:
         return case, []
     metrics = ", ".join(challenge.team_metrics)

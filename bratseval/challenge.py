@@ -44,6 +44,10 @@ TASK_RECORDS: dict[str, tuple[str, ...]] = {
     "table": TABLE_RECORDS,
 }
 REFERENCE_ROLES = {"registration": ("moving",), "uncertainty": ("brain",)}
+_OF_CLASSES = ("labels", "scores", "counts")
+_OF_TABLE = {"time": ("times", "counts"), "rating": ("ratings", "counts")} | dict.fromkeys(
+    ("label", "score", "probabilities"), _OF_CLASSES
+)  # by what is submitted: the records that there are
 # Tasks that have no regions, and those that may do without.
 _WITHOUT_REGIONS, _PERHAPS_WITHOUT = ("registration", "table"), ("synthesis",)
 
@@ -187,7 +191,11 @@ class Challenge(Model):
         """Cases come from file names, but where a team hands in one table."""
         if self.task == "table":
             needed = [("table", self.table), ("files.team.table", self.files.team.get("table"))]
-            return [f"{key}: a table challenge needs it" for key, found in needed if not found]
+            return [f"{key}: a table challenge needs it" for key, found in needed if not found] + [
+                f"metrics.{column}: not of what is submitted, a {self.table.submitted}"
+                for column, spec in self.metrics.items()
+                if self.table and find_metric(spec.metric)[1].reads not in _OF_TABLE[self.table.submitted]
+            ]
         sides = {"prediction": self.files.prediction, "reference": self.files.reference}
         faults = [f"files.{side}: no pattern is stated" for side, patterns in sides.items() if not patterns]
         return faults + [

@@ -69,6 +69,8 @@ def rank_teams(rows: Sequence[ScoreRow], challenge: Challenge) -> Leaderboard:
     }
     missing = missing_counts(rows)
     cases = sum(bool(case) for _, case in scores.cases)
+    if not cases:
+        cases, missing = subject_counts(rows)
     baselines = sorted({row.team for row in rows} & set(spec.baselines))
     table: list[tuple[Cell, ...]] = [
         (float(reached[i]), scores.teams[i], finite(numbers[i]), cases, missing.get(scores.teams[i], 0))
@@ -114,6 +116,17 @@ def missing_counts(rows: Iterable[ScoreRow]) -> dict[str, int]:
     """Number of cases per team that something went wrong with."""
     found = {(row.team, row.institution, row.case) for row in rows if row.case and row.status in PENALIZED}
     return dict(Counter(team for team, _, _ in found))
+
+
+def subject_counts(rows: Iterable[ScoreRow]) -> tuple[int, dict[str, int]]:
+    """Number of subjects, and of those that each team lacks, where teams hand in tables instead of cases."""
+    rows = list(rows)
+    total = max((int(row.value) for row in rows if row.metric == "subjects" and row.value), default=0)
+    return total, {
+        row.team: total if row.status in PENALIZED else int(row.value or 0)
+        for row in rows
+        if row.metric == "missing_subjects"
+    }
 
 
 def case_means(scores: ScoreGrid, spec: Ranking) -> np.ndarray:

@@ -55,7 +55,7 @@ def read_numbers(
 
     strict: refuse further columns. Raises InputError (CSV011) where the file is no such table at all.
     """
-    rows = _rows(path)
+    rows = read_lines(path)
     if not rows:
         raise refusal(path, [(": the file is empty, a header was expected", "write the file again")])
     header = [name.strip() for name in rows[0][1]]
@@ -84,7 +84,7 @@ def read_numbers(
         ids.append(own)
         numbers.append(dict.fromkeys(columns, math.nan))
         for name in columns:
-            value = _number(cells[place[name]])
+            value = number_of(cells[place[name]])
             if value is None:
                 text = f":{line}: {name} is {cells[place[name]]!r}, expected a number"
                 faults.append((text, "write numbers with a dot as decimal mark"))
@@ -95,19 +95,19 @@ def read_numbers(
 
 def header_of(path: Path) -> list[str]:
     """Column names of a CSV file. Raises InputError."""
-    rows = _rows(path)
+    rows = read_lines(path)
     return [name.strip() for name in rows[0][1]] if rows else []
 
 
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
+def read_lines(path: Path, max_bytes: int = MAX_BYTES) -> list[tuple[int, list[str]]]:
     """Line number and cells of every line that is not blank. Raises InputError."""
     try:
-        data = b""
+        data = bytearray()
         with closing(open_file(path)) as file:
             while piece := file.read(PIECE):
                 data += piece
-                if len(data) > MAX_BYTES:
-                    raise refusal(path, [(f": more than {MAX_BYTES} bytes", "submit the table alone")])
+                if len(data) > max_bytes:
+                    raise refusal(path, [(f": more than {max_bytes} bytes", "submit the table alone")])
         reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
         return [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -138,7 +138,8 @@ def _id(text: str) -> str:
     return (whole[1].lstrip("0") or "0") if whole else text.strip()
 
 
-def _number(text: str) -> float | None:
+def number_of(text: str) -> float | None:
+    """The number in a cell, nan or None where there is none; what only Python reads is none."""
     try:
         # Python reads 1_000 and digits of any script, no other program does.
         value = float(text) if text.isascii() and "_" not in text else math.nan

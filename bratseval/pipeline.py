@@ -25,6 +25,7 @@ from bratseval.cases import (
     archive_suffix,
     find_references,
     find_teams,
+    is_table,
     listed_cases,
     pair_cases,
     read_submission,
@@ -36,7 +37,7 @@ from bratseval.challenge import Rulebook
 from bratseval.doubt import Doubt, examine
 from bratseval.errors import Problem, UsageError
 from bratseval.inputs import inputs_of
-from bratseval.leaderboard import Leaderboard, rank_teams
+from bratseval.leaderboard import Leaderboard, rank_teams, subject_counts
 from bratseval.metadata import Metadata, read_metadata
 from bratseval.model import Case, CaseResult
 from bratseval.policy import expected_scores, unscored
@@ -114,7 +115,7 @@ def run(
     progress: Progress,
 ) -> Ended:
     """Score every team below ``submissions``, rank them and write the result folder."""
-    teams, problems = find_teams(submissions, output)
+    teams, problems = find_teams(submissions, output, tables=rulebook.challenge.task == "table")
     return _evaluate(rulebook, "run", teams, references, output, options, progress, problems)
 
 
@@ -140,7 +141,7 @@ def evaluate(
 
 def submission_of(path: Path, team: str) -> Submission:
     """What one team handed in. Raises UsageError where it is no folder, no archive and no CSV file."""
-    known = path.suffix.lower() == ".csv" or archive_suffix(path)
+    known = is_table(path) or archive_suffix(path)
     if not (path.is_dir() or (path.exists() and known)):
         what = "is no folder, no CSV file and no .zip, .tar or .tar.gz" if path.exists() else "does not exist"
         message = f"the prediction folder {path} {what}"
@@ -225,7 +226,7 @@ def plan(
         own, faults = pair_cases(challenge, found, one.team, predictions, institutions, cohorts)
         cases += own
         if challenge.team_metrics:
-            of_team, lacking = team_case(challenge, one.team, predictions)
+            of_team, lacking = team_case(challenge, found.files.get(""), one.team, predictions)
             cases.append(of_team)
             problems += lacking
         problems += faults
@@ -395,6 +396,7 @@ def finish(
     results = replace(results, problems=problems)
     exit_code = exit_code_of(problems, complete, options.fail_on)
     cases = {(row.institution, row.case) for row in results.scores if row.case}
+    counted = len(cases) or subject_counts(results.scores)[0]
     run_record = {
         **record,
         "schema_version": SCHEMA_VERSION,
@@ -403,10 +405,10 @@ def finish(
         "config": rulebook.digest,
         "configuration": rulebook.challenge.model_dump(mode="json"),
         "ranking": {**describe_ranking(rulebook), **(doubt.record if doubt else {})},
-        "signature": signature(rulebook, len(cases)),
+        "signature": signature(rulebook, counted),
         "counts": {
             "teams": len({row.team for row in results.scores}),
-            "cases": len(cases),
+            "cases": counted,
             "rows": len(results.scores),
             "problems": len(set(problems)),
         },

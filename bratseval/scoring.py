@@ -16,7 +16,7 @@ from bratseval.errors import InputError, Problem
 from bratseval.inputs import inputs_of, untold, without_team
 from bratseval.model import Case, CaseResult, Reference, Score
 from bratseval.policy import by_rule, expected_scores, unscored
-from bratseval.tasks import federation, multi_rater, registration, segmentation, uncertainty
+from bratseval.tasks import federation, multi_rater, registration, segmentation, table, uncertainty
 
 
 class Task(NamedTuple):
@@ -40,6 +40,8 @@ TASKS = {
         "registration": registration,
         "uncertainty": uncertainty,
         "multi_rater": multi_rater,
+        "table": table,
+        "federation": federation,  # of a whole team, beside the cases of any other task
     }.items()
 }
 
@@ -60,8 +62,6 @@ def score_case(rules: Rules, case: Case) -> CaseResult:
 
 
 def _result(rules: Rules, case: Case, challenge: Challenge) -> CaseResult:
-    if not case.case:
-        return _tagged(_scored(case, challenge, Reference(None), federation.score))
     try:
         reference = read_reference(without_team(case), challenge)
     except InputError as error:
@@ -71,7 +71,7 @@ def _result(rules: Rules, case: Case, challenge: Challenge) -> CaseResult:
             by_rule(*pair, None, "not_applicable", reason) for pair in expected_scores(challenge, case)
         )
         return CaseResult(case, scores + _of_other_cohorts(rules, case, scores), unusable)
-    result = _tagged(_scored(case, challenge, reference, TASKS[challenge.task].score))
+    result = _tagged(_scored(case, challenge, reference, _task_of(case, challenge).score))
     return replace(
         result,
         scores=result.scores + _of_other_cohorts(rules, case, result.scores),
@@ -82,13 +82,13 @@ def _result(rules: Rules, case: Case, challenge: Challenge) -> CaseResult:
 def check_case(rules: Rules, case: Case) -> CaseResult:
     """Everything that is wrong with the files of a case, without a score; never raises for it."""
     challenge = _with_geometry(rules.rulebook.rules_of(case.cohort), rules.geometry)
-    task = TASKS[challenge.task]
+    task = _task_of(case, challenge)
     try:
-        expected = task.expect(case, challenge) if case.case else None
+        expected = task.expect(case, challenge)
     except InputError as error:
         return CaseResult(case, (), _unusable_reference(error, case))
     try:
-        problems = (task.check if case.case else federation.check)(expected, case, challenge)
+        problems = task.check(expected, case, challenge)
     except InputError as error:
         problems = untold(error, case)
     return _tagged(CaseResult(case, (), tuple(problems)))
@@ -116,7 +116,12 @@ def _scored(
 @lru_cache(maxsize=2)
 def read_reference(case: Case, challenge: Challenge) -> Reference:
     """The reference of a case without its team, kept for the next one: cases are handed out case by case."""
-    return TASKS[challenge.task].read_reference(case, challenge)
+    return _task_of(case, challenge).read_reference(case, challenge)
+
+
+def _task_of(case: Case, challenge: Challenge) -> Task:
+    """What a case is; a team's own files hold a table or, beside cases of another kind, its training."""
+    return TASKS[challenge.task if case.case or challenge.task == "table" else "federation"]
 
 
 @lru_cache(maxsize=32)
@@ -136,7 +141,7 @@ def _tagged(result: CaseResult) -> CaseResult:
 
 def _of_other_cohorts(rules: Rules, case: Case, scores: tuple[Score, ...]) -> tuple[Score, ...]:
     """A not_applicable row for every region and metric of other cohorts."""
-    if not rules.rulebook.by_cohort:
+    if not (rules.rulebook.by_cohort and case.case):
         return ()
     given = {(score.region, score.metric) for score in scores}
     reason = f"not scored in cohort {case.cohort}"

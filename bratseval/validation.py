@@ -103,10 +103,15 @@ def _expected(
     challenge = rulebook.challenge
     if references is not None:
         return find_references(challenge, references), []
+    if challenge.task == "table" and case_list is not None:
+        return Found({"": case_list}), []
     listed = read_case_list(challenge, case_list) if case_list else challenge.expected.cases
     if listed and len(set(listed)) < len(listed):
         raise ReferenceDataError(Problem("error", "CSV004", "expected.cases names a case twice"))
     unsure = []
+    if challenge.task == "table":
+        message = "without --references nobody knows which subjects are expected; missing ones go unnoticed"
+        return None, [Problem("warning", "SUB015", message, "give --references")]
     if not listed:
         message = "neither --references nor --cases nor the YAML name the cases; missing ones go unnoticed"
         unsure.append(Problem("warning", "SUB015", message, "give --references or --cases"))

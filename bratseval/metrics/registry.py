@@ -26,11 +26,11 @@ Record = Literal[
     "filtering",
     "raters",
     "intensity",
-    "labels", "scores", "times", "ratings",
+    "labels", "scores", "times", "ratings", "counts",
     "rounds",
     "pooled",
 ]  # fmt: skip
-TABLE_RECORDS = ("labels", "scores", "times", "ratings")
+TABLE_RECORDS = ("labels", "scores", "times", "ratings", "counts")
 TEAM_RECORDS = ("rounds", *TABLE_RECORDS)  # what is scored once for a team, not for every case
 Level = Literal["image", "lesion", "large", "small"]
 
@@ -99,6 +99,8 @@ def metric_names() -> dict[str, tuple[Level, Metric]]:
     lesions exist for all lesions and, as ``large_lesion_tp``, for one size class.
     """
     from bratseval.metrics import (  # noqa: F401  (they fill METRICS)
+        classes,
+        counts,
         detection,
         federation,
         filtering,
@@ -106,7 +108,9 @@ def metric_names() -> dict[str, tuple[Level, Metric]]:
         landmarks,
         overlap,
         raters,
+        ratings,
         surface,
+        survival,
     )
 
     names: dict[str, tuple[Level, Metric]] = {}

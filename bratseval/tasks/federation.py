@@ -18,6 +18,15 @@ from bratseval.tasks.measuring import measure
 DICE_COLUMNS = ("binary_dice_wt", "binary_dice_et", "binary_dice_tc")
 
 
+def read_reference(case: Case, challenge: Challenge) -> Reference:
+    """Nothing: a training is its own measure."""
+    return Reference(None)
+
+
+def expect(case: Case, challenge: Challenge) -> None:
+    """Nothing, likewise."""
+
+
 def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     """Score the log of training rounds; its area is the convergence score. Raises InputError."""
     rounds = read_rounds(submitted(case))

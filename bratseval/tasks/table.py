@@ -1,0 +1,286 @@
+"""Tables: a team hands in one row a subject, and is scored once over all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bratseval.blocks import SubjectTable
+from bratseval.challenge import Challenge
+from bratseval.errors import InputError, Problem
+from bratseval.inputs import reference_of, submitted
+from bratseval.metrics.classes import Labels, Scores
+from bratseval.metrics.counts import Counts
+from bratseval.metrics.ratings import Ratings
+from bratseval.metrics.registry import find_metric
+from bratseval.metrics.survival import Times
+from bratseval.model import Case, CaseResult, Reference, Score
+from bratseval.policy import by_rule, missing_value
+from bratseval.subject_tables import Check, Subjects, read_subjects
+
+SUM_TOLERANCE = 1e-3  # of probabilities, which people round to three digits
+NAMED = 10  # subjects that a sentence lists
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The answers of all subjects, and the metrics that these answers leave undefined whatever is submitted.
+
+    answers (n, 1), for times (n, 2): the time, and 1 where the event was observed.
+    """
+
+    ids: tuple[str, ...]
+    answers: np.ndarray
+    undefined: frozenset[str]
+
+
+def read_reference(case: Case, challenge: Challenge) -> Reference:
+    """Read the answers. Raises InputError where one of them is unusable."""
+    rules, path = _rules(challenge), reference_of(case)
+    columns = [rules.target, *([[rules.event]] if rules.event else [])]
+    found = read_subjects(path, rules.id, columns, id_pattern=rules.id_pattern, checks=_answer_checks(rules))
+    if found.problems:
+        raise InputError(found.problems)
+    if not found.ids:
+        raise InputError(Problem("error", "SUB011", f"{path} names no subject", "write one row a subject"))
+    perfect = _records(rules, found.numbers, _perfect(rules, found.numbers))
+    undefined = [
+        column
+        for column, spec in challenge.metrics.items()
+        if math.isnan(
+            find_metric(spec.metric)[1].measure(_record(perfect, challenge, column), spec.parameters)
+        )
+    ]
+    problems = [
+        Problem("error", "SUB014", f"{path}: {column} is undefined for these subjects ({_why(rules)})", hint)
+        for column, hint in ((name, "the organizer must add subjects") for name in undefined)
+    ]
+    return Reference(Truth(found.ids, found.numbers, frozenset(undefined)), tuple(problems))
+
+
+def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
+    """Score a team's table; a subject without a usable row takes its penalty. Raises InputError."""
+    rules, truth = _rules(challenge), reference.data
+    table = _read(submitted(case), rules)
+    row_of = {own: row for row, own in enumerate(table.ids)}
+    rows = np.array([row_of.get(own, -1) for own in truth.ids])
+    problems = [*table.problems, *_strange(table, truth.ids, case), *_alike(table, case)]
+    lost = rows < 0
+    problems += _lost(
+        [own for own, gone in zip(truth.ids, lost, strict=True) if gone], len(rows), rules, case
+    )
+    answers = truth.answers
+    if rules.missing_rows == "dropped":
+        answers, rows = answers[~lost], rows[~lost]
+    values = np.full((len(rows), table.numbers.shape[1]), np.nan)
+    values[rows >= 0] = table.numbers[rows[rows >= 0]]
+    records = _records(rules, answers, values)
+    scores: list[Score] = []
+    for column in challenge.team_metrics:
+        spec = challenge.metrics[column]
+        value = math.nan
+        if column not in truth.undefined and len(rows):
+            entry = find_metric(spec.metric)[1]
+            value = entry.measure(_record(records, challenge, column), spec.parameters)
+        if math.isfinite(value):
+            scores.append(Score("", column, value, value, "ok"))
+        elif column in truth.undefined:
+            scores.append(by_rule("", column, None, "not_applicable", "undefined for these subjects"))
+        else:
+            scores.append(
+                by_rule("", column, missing_value(spec, None), "invalid", "undefined for what was submitted")
+            )
+    return CaseResult(case, tuple(scores), tuple(problems))
+
+
+def expect(case: Case, challenge: Challenge) -> tuple[str, ...] | None:
+    """Ids of the expected subjects, None where no table names them. Raises InputError."""
+    if case.reference is None:
+        return None
+    rules = _rules(challenge)
+    return read_subjects(case.reference, [*rules.id, "case"], [], id_pattern=rules.id_pattern).ids
+
+
+def check(expected: tuple[str, ...] | None, case: Case, challenge: Challenge) -> list[Problem]:
+    """What is wrong with a table, row by row. Raises InputError where none of it can be read."""
+    rules = _rules(challenge)
+    table = _read(submitted(case), rules)
+    problems = [*table.problems, *_alike(table, case)]
+    if expected is not None:
+        known = set(table.ids)
+        problems += _strange(table, expected, case)
+        problems += _lost([own for own in expected if own not in known], len(expected), rules, case)
+    return problems
+
+
+ALIKE = "all submitted numbers are the same"
+
+
+def _rules(challenge: Challenge) -> SubjectTable:
+    assert challenge.table is not None  # the model asks for it in a table challenge
+    return challenge.table
+
+
+def _read(path: Path, rules: SubjectTable) -> Subjects:
+    several = rules.submitted == "probabilities"
+    columns = [[name] for name in rules.prediction] if several else [rules.prediction]
+    return read_subjects(path, rules.id, columns, id_pattern=rules.id_pattern, checks=_checks(rules))
+
+
+def _no_class(classes: int) -> Check:
+    return Check(
+        f"with a label that is no class from 0 to {classes - 1}",
+        "write the number of a class",
+        lambda numbers: ~np.isin(numbers[:, 0], np.arange(classes)),
+    )
+
+
+def _answer_checks(rules: SubjectTable) -> list[Check]:
+    """What an answer must be."""
+    if rules.submitted == "rating":
+        return _within(rules)
+    if rules.submitted != "time":
+        return [_no_class(rules.classes)]
+    return [
+        Check("with a time below 0", "", lambda numbers: numbers[:, 0] < 0),
+        Check(f"with a {rules.event} that is neither 0 nor 1", "", lambda n: ~np.isin(n[:, 1], (0, 1))),
+    ]
+
+
+def _checks(rules: SubjectTable) -> list[Check]:
+    """What a submitted row must be."""
+    if rules.submitted == "label":
+        return [_no_class(rules.classes)]
+    if rules.submitted != "probabilities":
+        return _within(rules)
+    return [
+        Check(
+            "with a probability outside 0 to 1",
+            "write probabilities, not logits or percent",
+            lambda numbers: ((numbers < 0) | (numbers > 1)).any(axis=1),
+        ),
+        Check(
+            "whose probabilities do not add up to 1",
+            "normalize them",
+            lambda numbers: np.abs(numbers.sum(axis=1) - 1) > SUM_TOLERANCE,
+        ),
+    ]
+
+
+def _within(rules: SubjectTable) -> list[Check]:
+    low = -math.inf if rules.low is None else rules.low
+    high = math.inf if rules.high is None else rules.high
+    return [
+        Check(
+            f"with a number outside {low:g} to {high:g}",
+            "check the unit and the scale",
+            lambda numbers: np.logical_or(numbers[:, 0] < low, numbers[:, 0] > high),
+        )
+    ]
+
+
+def _strange(table: Subjects, expected: tuple[str, ...], case: Case) -> list[Problem]:
+    known = set(expected)
+    strange = [own for own in table.ids if own not in known]
+    if not strange:
+        return []
+    message = f"{case.prediction}: {len(strange)} subjects are not expected ({_listed(strange)}); not scored"
+    hint = f"the references have ids like {expected[0]}"
+    return [Problem("warning", "SUB006", message, hint, file=str(case.prediction))]
+
+
+def _lost(lost: list[str], total: int, rules: SubjectTable, case: Case) -> list[Problem]:
+    if not lost:
+        return []
+    message = f"{len(lost)} of {total} subjects have no usable row ({_listed(lost)}); {rules.missing_rows}"
+    return [Problem("warning", "SUB004", message, "write a row for every subject", file=str(case.prediction))]
+
+
+def _alike(table: Subjects, case: Case) -> list[Problem]:
+    if len(table.numbers) < 2 or not (table.numbers == table.numbers[0]).all():
+        return []
+    message = f"{case.prediction}: {ALIKE} ({table.numbers[0][0]:g}), so they tell no subject from another"
+    return [Problem("warning", "CSV017", message, "check the export", file=str(case.prediction))]
+
+
+def _listed(ids: list[str]) -> str:
+    return ", ".join(ids[:NAMED]) + (f", and {len(ids) - NAMED} more" if len(ids) > NAMED else "")
+
+
+def _why(rules: SubjectTable) -> str:
+    """What makes a metric undefined although every prediction is right."""
+    reasons = {
+        "time": "no pair of them can be compared: all censored, or too few",
+        "rating": "all rated alike",
+    }
+    return reasons.get(rules.submitted, "one class only")
+
+
+def _perfect(rules: SubjectTable, answers: np.ndarray) -> np.ndarray:
+    """What would be submitted if every answer were known."""
+    if rules.submitted == "probabilities":
+        return np.eye(rules.classes)[answers[:, 0].astype(np.int64)]
+    return answers[:, :1]
+
+
+def _records(rules: SubjectTable, answers: np.ndarray, values: np.ndarray) -> Mapping[str, object]:
+    """What the metrics read, by name; values (n, columns) are nan where a subject has no usable row."""
+    return {"counts": Counts(len(values), int(np.isnan(values[:, 0]).sum()))} | _BUILD[rules.submitted](
+        rules, answers, values
+    )
+
+
+def _record(records: Mapping[str, object], challenge: Challenge, column: str) -> object:
+    return records[find_metric(challenge.metrics[column].metric)[1].reads]
+
+
+def _classified(
+    rules: SubjectTable, answers: np.ndarray, scores: np.ndarray, named: np.ndarray
+) -> dict[str, object]:
+    """Records of a classification: scores (n, classes), and the labels that are named (n,), nan for none."""
+    beyond = rules.classes if rules.missing_label is None else rules.missing_label
+    reference = answers[:, 0].astype(np.int64)
+    labels = np.where(np.isnan(named), beyond, named).astype(np.int64)
+    return {"labels": Labels(reference, labels, rules.classes), "scores": Scores(reference, scores)}
+
+
+def _of_labels(rules: SubjectTable, answers: np.ndarray, values: np.ndarray) -> dict[str, object]:
+    # A missing label is a label too: no class is named, as one-hot encoding has it.
+    scores = (values == np.arange(rules.classes)).astype(np.float64)
+    return _classified(rules, answers, scores, values[:, 0])
+
+
+def _of_score(rules: SubjectTable, answers: np.ndarray, values: np.ndarray) -> dict[str, object]:
+    scores = np.hstack([1 - values, values])
+    named = np.where(np.isnan(values[:, 0]), np.nan, values[:, 0] >= 0.5)
+    return _classified(rules, answers, scores, named)
+
+
+def _of_probabilities(rules: SubjectTable, answers: np.ndarray, values: np.ndarray) -> dict[str, object]:
+    named = np.where(np.isnan(values[:, 0]), np.nan, np.argmax(np.nan_to_num(values), axis=1))
+    return _classified(rules, answers, values, named)
+
+
+def _of_times(rules: SubjectTable, answers: np.ndarray, values: np.ndarray) -> dict[str, object]:
+    return {"times": Times(answers[:, 0], answers[:, 1] > 0, values[:, 0])}
+
+
+def _of_ratings(rules: SubjectTable, answers: np.ndarray, values: np.ndarray) -> dict[str, object]:
+    assert rules.low is not None
+    assert rules.high is not None
+    reference = answers[:, 0]
+    farthest = np.where(reference - rules.low > rules.high - reference, rules.low, rules.high)
+    return {"ratings": Ratings(reference, np.where(np.isnan(values[:, 0]), farthest, values[:, 0]))}
+
+
+_BUILD: dict[str, Callable[[SubjectTable, np.ndarray, np.ndarray], dict[str, object]]] = {
+    "label": _of_labels,
+    "score": _of_score,
+    "probabilities": _of_probabilities,
+    "time": _of_times,
+    "rating": _of_ratings,
+}
