@@ -7,6 +7,7 @@ files give an InputError. What the voxels mean is the business of `images` (labe
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
 import zlib
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from bratseval import png
 from bratseval.errors import InputError, Problem
-from bratseval.files import open_file
+from bratseval.files import OpenFile, open_file
 
 fast_zlib: Any = zlib
 with contextlib.suppress(ImportError):  # absent on some platforms: slower there, same bytes
@@ -178,7 +180,9 @@ def _grid(
 ) -> Grid:
     """Spacing and affine, chosen as nibabel chooses; qform code, then sform code in ``codes``."""
     codes = tuple(code if code in range(6) else 0 for code in codes)  # others are none
-    spacing = (abs(float(pixdim[1])), abs(float(pixdim[2])), abs(float(pixdim[3])))
+    # Of axes that an image does not have, writers leave 0.
+    spacing_x, spacing_y, spacing_z = (abs(float(pixdim[i])) if i <= axes else 1.0 for i in (1, 2, 3))
+    spacing = (spacing_x, spacing_y, spacing_z)
     if not all(1e-4 <= value <= 1e4 for value in spacing):
         raise source.refusal(
             "NII007", f"the voxel spacing {_text(spacing)} mm is impossible", "repair pixdim"
@@ -287,10 +291,26 @@ class Source:
         except InputError:
             self._file.close()
             raise
-        if self._tail.startswith(_GZIP):
+        if self._tail.startswith(png.SIGNATURE):
+            self._from_png()
+        elif self._tail.startswith(_GZIP):
             self._unpacker = fast_zlib.decompressobj(wbits=31)
         elif path.name.endswith(".gz"):
             self.note("warning", "NII010", "the file is named .gz but is not compressed")
+
+    def _from_png(self) -> None:
+        """Go on with the NIfTI image that a PNG stands for."""
+        data = bytearray(self._tail)
+        while len(data) <= png.MAX_BYTES and (piece := self._raw()):
+            data += piece
+        self._file.close()
+        if len(data) > png.MAX_BYTES:
+            raise self.refusal("NII018", f"the PNG has more than {png.MAX_BYTES} bytes", "save labels")
+        try:
+            image = png.as_nifti(bytes(data))
+        except ValueError as error:
+            raise self.refusal("NII018", str(error), "save a gray PNG of labels") from None
+        self._file, self._tail = OpenFile(len(image), io.BytesIO(image)), b""
 
     def __enter__(self) -> Source:
         return self

@@ -54,6 +54,20 @@ def iou(overlap: Overlap) -> float:
     return ratio(overlap.tp, overlap.tp + overlap.fp + overlap.fn)
 
 
+@metric("thresholded_iou", reads="overlap", best=1.0, worst=0.0)
+def thresholded_iou(overlap: Overlap, threshold: float = 0.65) -> float:
+    """Intersection over union, 0 where it lies below a threshold (ISIC 2018); nan if both are empty."""
+    value = iou(overlap)
+    return 0.0 if value < threshold else value
+
+
+@metric("pixel_accuracy", reads="agreement", best=1.0, worst=0.0)
+def pixel_accuracy(overlap: Overlap) -> float:
+    """Share of all voxels of the grid that are right, (TP+TN)/all; background decides it in most images."""
+    right = overlap.tp + overlap.tn
+    return ratio(right, right + overlap.fp + overlap.fn)
+
+
 @metric("sensitivity", reads="agreement", best=1.0, worst=0.0)
 def sensitivity(overlap: Overlap) -> float:
     """Share of reference voxels that were predicted, TP/(TP+FN); nan for an empty reference."""
