@@ -168,7 +168,7 @@ class Challenge(Model):
             if any(dilations):
                 faults.append("lesions: matching by contact with dilation needs merge: [reference]")
         if self.task not in _PERHAPS_WITHOUT and bool(self.regions) == (self.task in _WITHOUT_REGIONS):
-            faults.append("regions: a registration or table has none, every other task needs one")
+            faults.append("regions: a registration has none, nor has a table; every other task needs one")
         faults += [
             f"{block}: has no meaning in a {self.task} challenge"
             for block in ("registration", "uncertainty", "synthesis", "table")

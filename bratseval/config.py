@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import difflib
 import os
 import re
@@ -37,6 +38,23 @@ def bundled_folder() -> Path:
 def bundled_names() -> list[str]:
     """Names of the bundled challenges, sorted."""
     return sorted(path.stem for path in bundled_folder().glob("*.yaml"))
+
+
+# What the numbers of a bundled challenge were compared with.
+PARITY_STATES = {
+    "official": "equal to the recorded results of the organizers' code",
+    "library": "equal to the recorded results of the library that the organizers name",
+    "definition": "no official code is public; equal to a plain computation of the published definition",
+}
+
+
+def parity() -> dict[str, dict[str, str]]:
+    """For each bundled challenge: parity (one of PARITY_STATES), against what, and the test that compares."""
+    with (bundled_folder() / "parity.csv").open(encoding="utf-8", newline="") as file:
+        return {
+            row["challenge"]: {"parity": row["state"], "against": row["against"], "test": row["test"]}
+            for row in csv.DictReader(file)
+        }
 
 
 def load_challenge(name_or_path: str | os.PathLike[str]) -> Challenge:

@@ -6,28 +6,45 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
-from bratseval.config import bundled_folder, bundled_names, editor_schema, load_challenge, load_rulebook
+from bratseval.config import (
+    PARITY_STATES,
+    bundled_folder,
+    bundled_names,
+    editor_schema,
+    load_challenge,
+    load_rulebook,
+    parity,
+)
 from bratseval.errors import UsageError
 
-# The bundled names of the contract that are segmentation challenges.
-SEGMENTATION = {
-    "brats2021",
-    *(f"brats2023-{name}" for name in ("gli", "ssa", "men", "ped", "met")),
-    *(f"brats2024-{name}" for name in ("gli", "men-rt", "ssa", "ped", "met", "goat")),
-    *(f"brats2025-{name}" for name in ("gli", "men", "men-rt", "ssa", "ped", "met", "goat")),
-    *(f"brats2026-{name}" for name in ("gli", "men", "men-rt", "met", "ped", "goat")),
-    *("fets2021-task1", "fets2022-task1", "fets2022-task2", "fets2024"),
-    "generic-segmentation",
+# The bundled names of the contract.
+NAMES = {
+    *("brats2021", "brats2021-mgmt"),
+    *(f"brats2023-{name}" for name in ("gli", "ssa", "men", "ped", "met", "inpainting", "brasyn")),
+    *(f"brats2024-{name}" for name in ("gli", "men-rt", "ssa", "ped", "met", "goat", "path", "inpainting")),
+    *(f"brats2025-{name}" for name in ("gli", "men", "men-rt", "ssa", "ped", "met", "goat", "path")),
+    *(f"brats2026-{name}" for name in ("gli", "men", "men-rt", "met", "ped", "goat", "path", "inpainting")),
+    *("brats2025-inpainting", "brats-reg-2022", "landmark-hit-rate", "landmark-rtre"),
+    *("fets2021-task1", "fets2022-task1", "fets2022-task2", "fets2024", "qu-brats-2020", "qubiq-2021"),
+    *(f"msd-{name}" for name in ("brain", "heart", "liver", "hippocampus", "prostate", "lung")),
+    *("msd-pancreas", "msd-hepatic-vessel", "msd-spleen", "msd-colon", "lits", "crossmoda-2021"),
+    *("time-to-event", "quality-estimation", "skin-lesion", "generic-segmentation"),
 }
 
 
-# Those whose cases are more than one mask.
-OTHERS = {"brats-reg-2022", "landmark-hit-rate", "landmark-rtre", "qu-brats-2020", "qubiq-2021"}
-
-
 def test_the_challenges_of_the_contract_are_bundled() -> None:
-    assert set(bundled_names()) >= SEGMENTATION | OTHERS
+    assert set(bundled_names()) == NAMES
+
+
+def test_every_bundled_challenge_says_what_its_numbers_were_compared_with() -> None:
+    compared = parity()
+    assert set(compared) == NAMES
+    for name, facts in compared.items():
+        assert facts["parity"] in PARITY_STATES, name
+        assert facts["against"], name
+        assert (ROOT / facts["test"]).is_file(), name
 
 
 @pytest.mark.parametrize("name", bundled_names())
