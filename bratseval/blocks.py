@@ -205,8 +205,8 @@ class MetricSpec(Model):
     regions: list[str] = Field([], description="Regions in which it is computed; by default all.")
     pooled: list[str] = Field(
         [],
-        description="Regions in which it is one number a team, over what all its cases give together, instead "
-        "of one a case (LiTS: the mean over all detected lesions).",
+        description="Regions in which it is one number a team, over what all its cases give together, and not "
+        "one a case (LiTS: the mean over all detected lesions).",
     )
     surface: Literal["surfel", "voxel"] = Field(
         "surfel", description="Boundary definition of a distance metric: DeepMind's surfels or border voxels."
@@ -344,8 +344,8 @@ class SubjectTable(Model):
         None,
         ge=0,
         le=1000,
-        description="Label of a subject without a usable prediction; by default one beyond the classes. It is "
-        "a class of its own, which is always wrong and lowers unweighted averages (BraTS-Path 2026: 10).",
+        description="Label of a subject without a usable prediction; by default one beyond the classes. It "
+        "is a class of its own, which is always wrong and lowers unweighted averages (BraTS-Path 2026: 10).",
     )
     missing_rows: Literal["penalized", "dropped"] = Field(
         "penalized",

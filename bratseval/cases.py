@@ -212,7 +212,8 @@ def _identify(path: Path, patterns: Sequence[tuple[str | None, re.Pattern[str]]]
             case, region = (
                 "-".join([*dataset, groups[name]]) if name in groups else "" for name in ("case", "region")
             )
-            return _Name(role, case, region, groups.get("rater", ""), groups.get("cohort", ""))
+            rater = groups.get("rater") or groups.get("subject", "")
+            return _Name(role, case, region, rater, groups.get("cohort", ""))
     return None
 
 
@@ -395,7 +396,8 @@ def team_case(
 ) -> tuple[Case, list[Problem]]:
     """What is scored once for a team: its own files; and a warning where it has none."""
     parts = predictions.parts.get("", ())
-    refused = predictions.unusable or tuple(problem for part in parts for problem in part.refused)
+    whole = [part for part in parts if not part.rater]  # not the file of one subject
+    refused = predictions.unusable or tuple(problem for part in whole for problem in part.refused)
     path = parts[0].path if parts else None
     reference = None if reference is None else reference.resolve()
     case = Case(team, "", reference, path, refused=refused, prediction_parts=parts)

@@ -17,7 +17,7 @@ class Part:
     """One of several files of a case or of a team.
 
     role: what the YAML calls it, empty for a prediction or reference that comes in several files; region
-    and rater as its name says; refused: why it must not be read.
+    and rater (or subject, of a team's files) as its name says; refused: why it must not be read.
     """
 
     role: str

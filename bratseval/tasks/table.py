@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from bratseval.metrics.registry import find_metric
 from bratseval.metrics.survival import Times
 from bratseval.model import Case, CaseResult, Reference, Score
 from bratseval.policy import by_rule, missing_value
-from bratseval.subject_tables import Check, Subjects, read_subjects
+from bratseval.subject_tables import Check, Subjects, read_subject_files, read_subjects
 
 SUM_TOLERANCE = 1e-3  # of probabilities, which people round to three digits
 NAMED = 10  # subjects that a sentence lists
@@ -65,7 +64,7 @@ def read_reference(case: Case, challenge: Challenge) -> Reference:
 def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     """Score a team's table; a subject without a usable row takes its penalty. Raises InputError."""
     rules, truth = _rules(challenge), reference.data
-    table = _read(submitted(case), rules)
+    table = _read(case, rules)
     row_of = {own: row for row, own in enumerate(table.ids)}
     rows = np.array([row_of.get(own, -1) for own in truth.ids])
     problems = [*table.problems, *_strange(table, truth.ids, case), *_alike(table, case)]
@@ -108,7 +107,7 @@ def expect(case: Case, challenge: Challenge) -> tuple[str, ...] | None:
 def check(expected: tuple[str, ...] | None, case: Case, challenge: Challenge) -> list[Problem]:
     """What is wrong with a table, row by row. Raises InputError where none of it can be read."""
     rules = _rules(challenge)
-    table = _read(submitted(case), rules)
+    table = _read(case, rules)
     problems = [*table.problems, *_alike(table, case)]
     if expected is not None:
         known = set(table.ids)
@@ -125,7 +124,15 @@ def _rules(challenge: Challenge) -> SubjectTable:
     return challenge.table
 
 
-def _read(path: Path, rules: SubjectTable) -> Subjects:
+def _read(case: Case, rules: SubjectTable) -> Subjects:
+    """The submitted table, or the files of single subjects in its place. Raises InputError."""
+    path = submitted(case)
+    files = {part.rater: part.path for part in case.prediction_parts if part.rater and not part.refused}
+    if files:
+        if any(not part.rater for part in case.prediction_parts):
+            message = f"{path}: the team hands in a table and files of single subjects ({len(files)})"
+            raise InputError(Problem("error", "SUB002", message, "keep one of them", file=str(path)))
+        return read_subject_files(files, _checks(rules))
     several = rules.submitted == "probabilities"
     columns = [[name] for name in rules.prediction] if several else [rules.prediction]
     return read_subjects(path, rules.id, columns, id_pattern=rules.id_pattern, checks=_checks(rules))
