@@ -347,16 +347,19 @@ def info() -> None:
 
 @challenges_app.command("list")
 def list_challenges(format: Format = "text") -> None:
-    """Name and title of every bundled challenge."""
-    from bratseval.config import bundled_names, load_challenge
+    """Every bundled challenge, and what its numbers were compared with."""
+    from bratseval.config import PARITY_STATES, bundled_names, load_challenge, parity
 
+    compared = parity()
     loaded = [load_challenge(name) for name in bundled_names()]
     if format == "json":
-        _print_json([{"name": one.name, "title": one.title, "scorer": one.scorer} for one in loaded])
-    else:
-        width = max(len(one.name) for one in loaded)
-        for one in loaded:
-            print(f"{one.name:{width}}  {one.title}")
+        facts = [{"name": one.name, "title": one.title, "scorer": one.scorer} for one in loaded]
+        _print_json([one | compared[one["name"]] for one in facts])
+        return
+    width = max(len(one.name) for one in loaded)
+    for one in loaded:
+        print(f"{one.name:{width}}  {compared[one.name]['parity']:10}  {one.title}")
+    print(*(f"{state}: {meaning}" for state, meaning in PARITY_STATES.items()), sep="\n")
 
 
 @challenges_app.command()

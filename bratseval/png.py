@@ -17,8 +17,8 @@ def as_nifti(data: bytes) -> bytes:
     """A gray or palette PNG (of a palette, the indices) as an uncompressed NIfTI-1 image (x, y).
 
     x runs to the right, the spacing is 1, there is no affine. Raises ValueError with a sentence for a file
-    that is damaged, of colors, or too large: the size is judged before anything is decoded, and every checksum
-    is looked at, which Pillow does not do.
+    that is damaged, of colors, or too large: the size is judged before anything is decoded, and every
+    checksum is looked at, which Pillow does not do.
     """
     width, height, color = _header(data)
     if color not in (_GRAY, _PALETTE):
