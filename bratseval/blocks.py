@@ -205,7 +205,7 @@ class MetricSpec(Model):
     regions: list[str] = Field([], description="Regions in which it is computed; by default all.")
     pooled: list[str] = Field(
         [],
-        description="Regions in which it is one number a team, over what all its cases give, and not one a case "
+        description="Regions in which it is one number a team, over what all its cases give, not one a case "
         "(LiTS: the mean over all detected lesions).",
     )
     surface: Literal["surfel", "voxel"] = Field(
