@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from bratseval.ranking.rules import Model
 
 Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Label = Annotated[int, Field(ge=1, le=255)]
 Value = Annotated[float, Field(allow_inf_nan=False)]
 Penalty = Value | Literal["grid_diagonal"]
@@ -135,10 +136,21 @@ class LesionRules(Model):
     merge: list[Side] = Field(
         [], description="Sides on which lesions whose dilations touch count as one lesion."
     )
-    matching: Literal["contact", "one_to_one"] = Field(
+    matching: Literal["contact", "one_to_one", "largest_overlap"] = Field(
         "contact",
         description="contact: every predicted lesion that reaches into a reference lesion's dilated zone "
-        "belongs to it (BraTS 2023-2025); one_to_one: pairs of largest Dice (panoptica, BraTS 2026).",
+        "belongs to it (BraTS 2023-2025); one_to_one: pairs of largest Dice (panoptica, BraTS 2026); "
+        "largest_overlap: lesions of each side that share most voxels with the same one of the other are "
+        "joined, and pairs are kept by their IoU (LiTS).",
+    )
+    detection_iou: Share | None = Field(
+        None, description="IoU above which a pair of largest_overlap counts as detected; it needs one."
+    )
+    union: Literal["official_slip", "right"] | None = Field(
+        None,
+        description="Union in the IoU of largest_overlap. official_slip: the predicted lesions are looked up "
+        "under a number of their own among numbers of the reference, so that those of another pair enter "
+        "(LiTS); right: those of the pair, the corrected value and the default.",
     )
     minimum_dice: Positive = Field(1e-6, description="Smallest Dice of a one_to_one pair.")
     min_reference_mm3: Positive = Field(
@@ -172,6 +184,12 @@ class LesionRules(Model):
         "single touching pair is ignored; 1 is the corrected value.",
     )
 
+    @model_validator(mode="after")
+    def _says_what_is_detected(self) -> LesionRules:
+        if self.matching == "largest_overlap" and self.detection_iou is None:
+            raise ValueError("matching: largest_overlap needs detection_iou")
+        return self
+
 
 class RegionRules(Model):
     """Lesion rules that differ for one region; what is not given follows the challenge."""
@@ -196,6 +214,16 @@ class Region(Model):
         [], description="Regions whose lesions join this region's: those touching the same one become one."
     )
     scored: bool = Field(True, description="false for a region that only joins others.")
+    needs: list[str] | None = Field(
+        None,
+        description="Labels of which a prediction must have one, else it has nothing of the region (LiTS: no "
+        "liver where only lesions are labeled).",
+    )
+
+    @property
+    def of_labels(self) -> bool:
+        """Whether a segmentation tells what belongs to it: the voxels of labels that have names."""
+        return bool(self.labels) and not self.outside and "any" not in self.labels
 
 
 class MetricSpec(Model):
@@ -208,8 +236,18 @@ class MetricSpec(Model):
         description="Regions in which it is one number a team, over what all its cases give, not one a case "
         "(LiTS: the mean over all detected lesions).",
     )
-    surface: Literal["surfel", "voxel"] = Field(
-        "surfel", description="Boundary definition of a distance metric: DeepMind's surfels or border voxels."
+    within: str | None = Field(
+        None,
+        description="Region of which this one is a share (tumor burden); of a prediction without it the share "
+        "is the penalty.",
+    )
+    detection_iou: Share | None = Field(
+        None, description="IoU above which a lesion counts as detected; by default that of `lesions`."
+    )
+    surface: Literal["surfel", "voxel", "voxel18"] = Field(
+        "surfel",
+        description="Boundary definition of a distance metric. surfel: DeepMind's; voxel: voxels with a "
+        "6-neighbor outside; voxel18: with an 18-neighbor outside (LiTS).",
     )
     spacing: Literal["mm", "voxels", "reversed"] = Field(
         "mm",
@@ -305,21 +343,6 @@ class Synthesis(Model):
         description="Which voxels give the 0.5 and 99.5 percentiles that become 0 and 1. void: those of the "
         "voided image (inpainting since 2024); outside_mask: of the reference with the mask set to 0 (2023); "
         "each: every image by its own (BraSyn).",
-    )
-    ssim: Literal["slices", "volume"] = Field(
-        "slices",
-        description="slices: 2-D in the y-z plane, x as channel (the official package since 2024, whose "
-        "tensor lacks an axis); volume: 3-D (2023, BraSyn).",
-    )
-    average: Literal["region", "image"] = Field(
-        "region",
-        description="Voxels that the mean of the SSIM map runs over. image: the whole cuboid, zeros outside "
-        "the region included (BraSyn's slip: a small region scores near 1).",
-    )
-    range: Literal["from_zero", "extremes"] = Field(
-        "from_zero",
-        description="Range of psnr. from_zero: max(T) - min(0, min T) of the target (package 0.0.8, the "
-        "server's); extremes: max(T) - min(T), the prediction clipped to them (0.0.12).",
     )
 
 

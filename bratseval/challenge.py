@@ -30,6 +30,7 @@ from bratseval.blocks import (
     Synthesis,
     Uncertainty,
 )
+from bratseval.metrics.pooled import OF_LESIONS
 from bratseval.metrics.registry import TABLE_RECORDS, TEAM_RECORDS, Facts, find_metric, score_facts
 from bratseval.ranking.rules import Model, Ranking, ScoreTable
 
@@ -132,14 +133,15 @@ class Challenge(Model):
                 faults.append(f"metrics.{column}: {entry.name} cannot be computed in a {self.task} challenge")
             faults += [
                 f"metrics.{column}: {name!r} is not one of the regions {', '.join(self.regions)}"
-                for name in (*spec.regions, *spec.pooled)
+                for name in (*spec.regions, *spec.pooled, *([spec.within] if spec.within else []))
                 if name not in self.regions
             ]
+            faults += [f"metrics.{column}.{fault}" for fault in _pooling_faults(self.task, spec)]
         for name, region in self.regions.items():
-            known = [*self.labels, *(["any"] if self.task == "uncertainty" else [])]
+            known = [*self.labels, *(["any"] if self.task in ("uncertainty", "synthesis") else [])]
             faults += [
                 f"regions.{name}: label {label!r} is not in labels ({', '.join(self.labels)})"
-                for label in region.labels
+                for label in (*region.labels, *(region.needs or []))
                 if label not in known
             ]
             if not region.labels and self.task in ("segmentation", "uncertainty"):
@@ -175,6 +177,7 @@ class Challenge(Model):
             if getattr(self, block) is not None and self.task != block
         ]
         faults += self._patterns_fit()
+        faults += self._synthesis_fits()
         for task, roles in REFERENCE_ROLES.items():
             absent = [role for role in roles if role not in self.files.reference_parts]
             if self.task == task and absent:
@@ -203,6 +206,25 @@ class Challenge(Model):
             for pattern in self.files.reference
             if "case" not in re.compile(pattern).groupindex
         ]
+
+    def _synthesis_fits(self) -> list[str]:
+        """A synthesis has the reference files of its scale, and masks only where a region has labels."""
+        if self.task != "synthesis":
+            return []
+        parts = self.files.reference_parts
+        needed = {"void": ("mask", "void"), "outside_mask": ("mask",), "each": ()}[self.synthesis_rules.scale]
+        faults = [f"files.reference_parts: the scale needs {role}" for role in needed if role not in parts]
+        masked = [name for name, region in self.regions.items() if region.of_labels]
+        for name, region in self.regions.items():
+            if region.labels and "image" not in parts:
+                faults.append(f"regions.{name}: labels need an image in files.reference_parts")
+        for column, spec in self.metrics.items():
+            if find_metric(spec.metric)[1].reads in _OF_MASKS:
+                if "segmentation" not in self.files.prediction_parts:
+                    faults.append(f"metrics.{column}: files.prediction_parts has no segmentation")
+                if others := [name for name in spec.regions or self.scored_regions if name not in masked]:
+                    faults.append(f"metrics.{column}: {', '.join(others)} is no region of labels")
+        return faults
 
     def _mixed_directions(self) -> list[str]:
         """Aggregates of metrics of both directions have no common mean."""
@@ -238,6 +260,11 @@ class Challenge(Model):
     def registration_rules(self) -> Registration:
         """How landmarks and fields are read; the defaults where the challenge states nothing."""
         return self.registration or Registration()
+
+    @property
+    def synthesis_rules(self) -> Synthesis:
+        """How images are brought to one scale; the defaults where the challenge states nothing."""
+        return self.synthesis or Synthesis()
 
     @property
     def regions_by_file(self) -> bool:
@@ -300,6 +327,22 @@ def _of_team(spec: MetricSpec) -> bool:
 
 def _is_pooled(spec: MetricSpec) -> bool:
     return find_metric(spec.metric)[1].reads == "pooled"
+
+
+def _pooling_faults(task: str, spec: MetricSpec) -> list[str]:
+    """What a column asks for that no case could give."""
+    entry = find_metric(spec.metric)[1]
+    faults = []
+    burden = entry.name.startswith("tumor_burden")
+    if burden != bool(spec.within):
+        faults.append("within: a tumor burden needs it, nothing else does")
+    if burden and not isinstance(spec.penalty, float):
+        faults.append("penalty: a tumor burden needs a number")
+    if spec.pooled and entry.reads not in ("overlap", "distances") and entry.name not in OF_LESIONS:
+        faults.append(f"pooled: {entry.name} is no metric of lesions that can be pooled")
+    if spec.pooled and task != "segmentation":
+        faults.append(f"pooled: has no meaning in a {task} challenge")
+    return faults
 
 
 @dataclass(frozen=True, slots=True)

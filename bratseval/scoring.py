@@ -16,7 +16,7 @@ from bratseval.errors import InputError, Problem
 from bratseval.inputs import inputs_of, untold, without_team
 from bratseval.model import Case, CaseResult, Reference, Score
 from bratseval.policy import by_rule, expected_scores, unscored
-from bratseval.tasks import federation, multi_rater, registration, segmentation, table, uncertainty
+from bratseval.tasks import federation, multi_rater, registration, segmentation, synthesis, table, uncertainty
 
 
 class Task(NamedTuple):
@@ -40,6 +40,7 @@ TASKS = {
         "registration": registration,
         "uncertainty": uncertainty,
         "multi_rater": multi_rater,
+        "synthesis": synthesis,
         "table": table,
         "federation": federation,  # of a whole team, beside the cases of any other task
     }.items()
