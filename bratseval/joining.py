@@ -28,7 +28,11 @@ def merge(rulebook: Rulebook, folders: Sequence[Path], output: Path, options: Op
         if record["config"] != rulebook.digest
     ]
     parts = [read_folder(folder) for folder in folders]
-    given = [(folder, part.scores) for folder, part in zip(folders, parts, strict=True)]
+    pooled = set(rulebook.challenge.pooled_metrics)  # scored anew over all cases
+    given = [
+        (folder, [row for row in part.scores if row.case or (row.region, row.metric) not in pooled])
+        for folder, part in zip(folders, parts, strict=True)
+    ]
     wrong += _given_twice(given, "RUN006") + _same_references(folders)
     if wrong:
         raise UsageError(wrong)

@@ -41,6 +41,7 @@ from bratseval.leaderboard import Leaderboard, rank_teams, subject_counts
 from bratseval.metadata import Metadata, read_metadata
 from bratseval.model import Case, CaseResult
 from bratseval.policy import expected_scores, unscored
+from bratseval.pooling import with_pooled
 from bratseval.results import (
     SCHEMA_VERSION,
     Results,
@@ -366,8 +367,12 @@ def finish(
 ) -> Ended:
     """Rank where asked, write every file, and name the exit code."""
     shard = record["shard"]
+    scores = results.scores
+    if shard[1] == 1 and record["command"] != "rank":
+        parts = results.details.get("pooled.csv", ())
+        scores = with_pooled(scores, parts, rulebook.challenge, record["expected"])
     # Sums run in a fixed order, so that any order of arrival gives the same bytes.
-    results = replace(results, scores=sort_scores(results.scores, rulebook.regions, rulebook.metrics))
+    results = replace(results, scores=sort_scores(scores, rulebook.regions, rulebook.metrics))
     absent = missing_cases(results.scores, record["expected"]) if shard[1] == 1 else []
     unrun = [row for row in results.scores if row.status in ("crashed", "timeout")]
     problems = list(results.problems)

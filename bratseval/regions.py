@@ -26,16 +26,18 @@ from bratseval.lesions import (
     tabulate,
 )
 from bratseval.metrics.detection import Detection
-from bratseval.metrics.overlap import Overlap
+from bratseval.metrics.overlap import Overlap, dice
 from bratseval.metrics.registry import Level
 from bratseval.metrics.surface import Distances
 from bratseval.nifti import Grid
+from bratseval.overlap_matching import Group, detect, join_by_overlap
 from bratseval.surfaces import (
     Boundary,
     Definition,
     Nearest,
     Spacing,
     find_boundary,
+    group_distances,
     image_distances,
     lesion_distances,
     measure,
@@ -73,6 +75,9 @@ def prepare(image: LabelImage, challenge: Challenge, side: Side) -> Prepared:
         rules = challenge.rules(name)
         values = [challenge.labels[label] for label in region.labels]
         mask, corner = _crop(np.logical_or.reduce([crop == value for value in values]), image.offset)
+        needed = [challenge.labels[label] for label in region.needs or []]
+        if side == "prediction" and needed and not any((crop == value).any() for value in needed):
+            mask = np.zeros((0, 0, 0), bool)
         lesions = find_lesions(
             mask,
             corner,
@@ -143,11 +148,17 @@ class RegionPair:
         )
         self._nearest: dict[tuple[int, int, Spacing], tuple[Nearest, Nearest]] = {}
         self._by_lesion: dict[tuple[Definition, Spacing], dict[int, Distances]] = {}
+        self._by_group: dict[tuple[float | None, Definition, Spacing], list[Distances]] = {}
         self._match()
 
     def _match(self) -> None:
         if self.rules.matching == "contact":
             self.matches = match_by_contact(self.contingency)
+        elif self.rules.matching == "largest_overlap":
+            self.groups = join_by_overlap(self.contingency.overlap)
+            self.matches = np.zeros(self.contingency.overlap.shape, bool)
+            for group in self._detected(None)[0]:
+                self.matches[np.ix_(group.references, group.predictions)] = True
         else:
             self.matches = match_one_to_one(
                 self.contingency, self.reference_lesions, self.prediction_lesions, self.rules.minimum_dice
@@ -168,6 +179,33 @@ class RegionPair:
         self.spurious = predicted[~self.matches[:, predicted].any(axis=0)]
         limit = self.rules.min_reference_mm3
         self.counted = [lesion for lesion in self.lesions if lesion.voxels * self.voxel_mm3 > limit]
+
+    def _detected(self, iou: float | None) -> tuple[list[Group], int]:
+        """Pairs of largest overlap above an IoU, by default the challenge's, and how many count."""
+        limit = self.rules.detection_iou if iou is None else iou
+        assert limit is not None  # the model asks for it where lesions are matched by largest overlap
+        return detect(
+            self.groups,
+            self.contingency.overlap,
+            self.reference_lesions.sizes,
+            self.prediction_lesions.sizes,
+            detection_iou=limit,
+            union=self.rules.union or "right",
+        )
+
+    def detected(self, iou: float | None) -> list[Group]:
+        """Reference lesions that were found, each with its predicted ones.
+
+        Officially none where the count of largest_overlap is not positive, although some may be.
+        """
+        if self.rules.matching != "largest_overlap":
+            return [
+                Group(np.array([lesion.number]), lesion.partners)
+                for lesion in self.lesions
+                if lesion.partners.size
+            ]
+        groups, count = self._detected(iou)
+        return groups if count > 0 else []
 
     @property
     def status(self) -> str:
@@ -238,12 +276,31 @@ class RegionPair:
             self._by_lesion[key] = lesion_distances(*measured, self.matches, spacing)
         return self._by_lesion[key]
 
+    def group_distances(self, spec: MetricSpec) -> list[Distances]:
+        """Distances of every detected group, in their order."""
+        spacing = self._spacing(spec)
+        key = (spec.detection_iou, spec.surface, spacing)
+        if key not in self._by_group:
+            measured = self._measured(self.reference_lesions, self.prediction_lesions, spec.surface, spacing)
+            groups = [(group.references, group.predictions) for group in self.detected(spec.detection_iou)]
+            self._by_group[key] = group_distances(*measured, groups, spacing)
+        return self._by_group[key]
+
     def lesion_overlap(self, lesion: LesionMatch) -> Overlap:
         """Voxel counts of one reference lesion and the union of its matches."""
-        both = lesion.shared_voxels
-        only_prediction, only_reference = lesion.partner_voxels - both, lesion.voxels - both
-        neither = math.prod(self.grid.shape) - both - only_prediction - only_reference
-        return Overlap(both, only_prediction, only_reference, neither, self.voxel_mm3)
+        return self._overlap(lesion.voxels, lesion.partner_voxels, lesion.shared_voxels)
+
+    def group_overlap(self, group: Group) -> Overlap:
+        """Voxel counts of the reference lesions of a group and its predicted ones."""
+        return self._overlap(
+            int(self.reference_lesions.sizes[group.references].sum()),
+            int(self.prediction_lesions.sizes[group.predictions].sum()),
+            int(self.contingency.overlap[np.ix_(group.references, group.predictions)].sum()),
+        )
+
+    def _overlap(self, reference: int, prediction: int, both: int) -> Overlap:
+        neither = math.prod(self.grid.shape) - reference - prediction + both
+        return Overlap(both, prediction - both, reference - both, neither, self.voxel_mm3)
 
     def of_size(self, level: Level) -> list[LesionMatch]:
         """Reference lesions of one size class, large or small."""
@@ -254,8 +311,17 @@ class RegionPair:
             if (lesion.voxels * self.voxel_mm3 >= limit) == (level == "large")
         ]
 
-    def detection(self, level: Level) -> Detection | None:
-        """Counts over the counted lesions, or over one size class (None if it has no lesion)."""
+    def detection(self, level: Level, iou: float | None = None) -> Detection | None:
+        """Counts over the counted lesions, or over one size class (None if it has no lesion).
+
+        iou : above which a pair of largest_overlap is found, by default the challenge's. There the counts
+        are official: every lesion of a joined one that is not the first counts as missed or spurious.
+        """
+        if self.rules.matching == "largest_overlap" and level == "lesion":
+            groups, count = self._detected(iou)
+            there = (self.reference_lesions.numbers.size, self.prediction_lesions.numbers.size)
+            matched = sum(dice(self.group_overlap(group)) for group in groups)
+            return Detection(count, there[1] - count, there[0] - count, matched)
         if level == "lesion":
             lesions, least_dice = self.counted, -1.0
         else:

@@ -167,7 +167,7 @@ def read_folder(folder: Path) -> Results:
     return Results(
         read_scores(folder / "scores.csv"),
         {
-            table: _rows(folder / table, ("team", "case", *columns))
+            table: _numbers(folder / table, ("team", "case", *columns))
             for table, columns in DETAIL_COLUMNS.items()
             if (folder / table).is_file()
         },
@@ -183,6 +183,18 @@ def _records(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             Problem("error", "CSV003", f"{path} lacks columns of {', '.join(columns)}", file=str(path))
         )
     return [{column: record[column] for column in columns} for record in records]
+
+
+def _numbers(path: Path, columns: Sequence[str]) -> list[tuple[Cell, ...]]:
+    """Rows of a table whose sums are numbers, so that one below 0 is not taken for a formula again."""
+    rows = _rows(path, columns)
+    if "sum" not in columns:
+        return rows
+    try:
+        return [(*row[:-2], float(row[-2] or ""), float(row[-1] or "")) for row in rows]
+    except ValueError as error:
+        message = f"{path}: a sum or a count is no number ({error})"
+        raise UsageError(Problem("error", "CSV005", message, "score it again", file=str(path))) from None
 
 
 def _rows(path: Path, columns: Sequence[str]) -> list[tuple[Cell, ...]]:

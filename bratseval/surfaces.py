@@ -1,29 +1,32 @@
 """Boundaries of lesions as points, and distances from one boundary to another.
 
-Two definitions of a boundary are in use, and give different numbers:
+Three definitions of a boundary are in use, and give different numbers:
 
 ``surfel``: the corners between voxels whose 2x2x2 neighborhood is mixed, each with the area (mm^2)
     that marching cubes assigns to it (DeepMind surface-distance; BraTS 2023-2025).
 ``voxel``: the mask's voxels with a 6-neighbor outside it, all alike (MedPy, panoptica, nnU-Net).
+``voxel18``: the mask's voxels with an 18-neighbor outside it, all alike (LiTS).
 
 Lesions never share a boundary point, because lesions are not 26-neighbors of each other. So the
-boundary of the whole mask is computed once and each point belongs to one lesion.
+boundary of the whole mask is computed once and each point belongs to one lesion. Of 6-connected lesions
+this holds for border voxels: two voxels of different lesions that share an edge have a 6-neighbor outside.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import numpy as np
 
-from bratseval.lesions import Lesions
+from bratseval.lesions import Lesions, dilate
 from bratseval.metrics.surface import Distances
 from bratseval.surfel_table import surfel_areas
 
 Spacing = tuple[float, float, float]
-Definition = Literal["surfel", "voxel", "numbered_surfel"]
+Definition = Literal["surfel", "voxel", "voxel18", "numbered_surfel"]
 
 BAND_VOXELS = 3  # distances up to three of the smallest spacing are looked up, farther ones searched
 
@@ -101,8 +104,8 @@ def find_boundary(lesions: Lesions, definition: Definition) -> Boundary:
     codes of the lesion *numbers* (uint8, modulo 256) instead of the mask. Inside lesion 2, 3, ...
     every corner then counts as boundary.
     """
-    if definition == "voxel":
-        return _voxel_boundary(lesions)
+    if definition in ("voxel", "voxel18"):
+        return _voxel_boundary(lesions, 6 if definition == "voxel" else 18)
     mask = (lesions.labels > 0).view(np.uint8)
     along_z = (mask[:, :, :-1] << 1) | mask[:, :, 1:]
     along_y = (along_z[:, :-1] << 2) | along_z[:, 1:]
@@ -123,8 +126,19 @@ def find_boundary(lesions: Lesions, definition: Definition) -> Boundary:
     return Boundary(points.astype(np.int32), lesion, code)
 
 
-def _voxel_boundary(lesions: Lesions) -> Boundary:
+def _voxel_boundary(lesions: Lesions, neighbors: int) -> Boundary:
     mask = lesions.labels > 0
+    if neighbors == 18:
+        mask &= dilate((~mask).view(np.uint8), 1).view(bool)
+    else:
+        _clear_inside(mask)
+    flat = np.flatnonzero(mask)
+    points = np.stack(np.unravel_index(flat, mask.shape), axis=1) + np.array(lesions.offset)
+    return Boundary(points.astype(np.int32), lesions.labels.ravel()[flat].astype(np.int64), None)
+
+
+def _clear_inside(mask: np.ndarray) -> None:
+    """Leave of a mask with a margin the voxels that have a 6-neighbor outside it."""
     inner = mask[1:-1, 1:-1, 1:-1].copy()
     for axis in range(3):
         for shift in (slice(None, -2), slice(2, None)):
@@ -132,9 +146,6 @@ def _voxel_boundary(lesions: Lesions) -> Boundary:
             window[axis] = shift
             inner &= mask[tuple(window)]
     mask[1:-1, 1:-1, 1:-1] ^= inner
-    flat = np.flatnonzero(mask)
-    points = np.stack(np.unravel_index(flat, mask.shape), axis=1) + np.array(lesions.offset)
-    return Boundary(points.astype(np.int32), lesions.labels.ravel()[flat].astype(np.int64), None)
 
 
 @lru_cache(maxsize=64)
@@ -237,30 +248,43 @@ def lesion_distances(
 ) -> dict[int, Distances]:
     """Distances between each matched reference lesion and the union of its predicted lesions.
 
-    matches : (reference numbers, prediction numbers) bool. The nearest point found for the whole
-    image is also the lesion's wherever it belongs to a match; only the other points ask again.
+    matches : (reference numbers, prediction numbers) bool.
     """
     matched = np.flatnonzero(matches.any(axis=1))
-    if not matched.size:
-        return {}
-    own = [reference.of_lesion(int(lesion)) for lesion in matched]
-    partners = [
-        np.concatenate([prediction.of_lesion(int(p)) for p in np.flatnonzero(matches[lesion])])
-        for lesion in matched
-    ]
+    groups = [(np.array([lesion]), np.flatnonzero(matches[lesion])) for lesion in matched]
+    found = group_distances(reference, prediction, between, groups, spacing_mm)
+    return dict(zip(matched.tolist(), found, strict=True))
+
+
+def group_distances(
+    reference: Boundary,
+    prediction: Boundary,
+    between: tuple[Nearest, Nearest],
+    groups: Sequence[tuple[np.ndarray, np.ndarray]],
+    spacing_mm: Spacing,
+) -> list[Distances]:
+    """Distances between the union of some reference lesions and that of some predicted ones, by group.
+
+    groups : pairs of numbers of reference and of predicted lesions. The nearest point found for the whole
+    image is also the group's wherever it belongs to it; only the other points ask again.
+    """
+    if not groups:
+        return []
+    own = [np.concatenate([reference.of_lesion(int(r)) for r in ours]) for ours, _ in groups]
+    partners = [np.concatenate([prediction.of_lesion(int(p)) for p in theirs]) for _, theirs in groups]
     forward = _within_groups(reference, own, prediction, partners, between[0], spacing_mm)
     backward = _within_groups(prediction, partners, reference, own, between[1], spacing_mm)
     areas, partner_areas = reference.areas(spacing_mm), prediction.areas(spacing_mm)
-    return {
-        int(lesion): Distances(
+    return [
+        Distances(
             forward[i],
             backward[i],
             None if areas is None else areas[own[i]],
             None if partner_areas is None else partner_areas[partners[i]],
             min(spacing_mm),
         )
-        for i, lesion in enumerate(matched)
-    }
+        for i in range(len(groups))
+    ]
 
 
 def _within_groups(

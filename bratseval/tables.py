@@ -46,6 +46,7 @@ DETAIL_COLUMNS = {
     ),
     "landmarks.csv": ("landmark", "initial_error_mm", "error_mm", "improved"),
     "curves.csv": ("region", "curve", "at", "value"),
+    "pooled.csv": ("region", "metric", "sum", "count"),
 }
 TEAM_COLUMNS = (
     "team", "region", "metric", "cases", "penalized", "mean", "std", "median", "q25", "q75",

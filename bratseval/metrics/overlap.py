@@ -1,8 +1,8 @@
 """Overlap metrics: what two masks share, counted in voxels.
 
 Conventions: the reference comes first; a value that is 0/0 is nan, and the challenge says
-what nan costs. Metrics: dice, iou, sensitivity, specificity, precision, volume_similarity,
-relative_volume_difference, reference_volume_mm3, predicted_volume_mm3.
+what nan costs. Metrics: dice, iou, voe, sensitivity, specificity, precision, volume_similarity,
+relative_volume_difference, rvd, reference_volume_mm3, predicted_volume_mm3.
 """
 
 from __future__ import annotations
@@ -54,6 +54,12 @@ def iou(overlap: Overlap) -> float:
     return ratio(overlap.tp, overlap.tp + overlap.fp + overlap.fn)
 
 
+@metric("voe", reads="overlap", best=0.0, worst=1.0)
+def voe(overlap: Overlap) -> float:
+    """Volumetric overlap error 1 - IoU, 0 to 1; nan if both are empty (Heimann et al. 2009)."""
+    return 1.0 - iou(overlap)
+
+
 @metric("thresholded_iou", reads="overlap", best=1.0, worst=0.0)
 def thresholded_iou(overlap: Overlap, threshold: float = 0.65) -> float:
     """Intersection over union, 0 where it lies below a threshold (ISIC 2018); nan if both are empty."""
@@ -97,6 +103,18 @@ def volume_similarity(overlap: Overlap) -> float:
 def relative_volume_difference(overlap: Overlap) -> float:
     """Signed (|P|-|R|) / |R|, -1 to infinity, 0 is best; nan for an empty reference."""
     return ratio(overlap.fp - overlap.fn, overlap.tp + overlap.fn)
+
+
+@metric("rvd", reads="overlap", best=0.0, worst=float("inf"))
+def rvd(overlap: Overlap) -> float:
+    """Signed (|R|-|P|) / |P|, -1 to infinity, 0 is best; nan if one side is empty.
+
+    The roles are those of LiTS, whose code swaps them; `relative_volume_difference` has the usual ones.
+    Only its absolute value can be ranked.
+    """
+    if not (overlap.tp + overlap.fn and overlap.tp + overlap.fp):
+        return float("nan")
+    return (overlap.fn - overlap.fp) / (overlap.tp + overlap.fp)
 
 
 @metric("reference_volume_mm3", reads="overlap", unit="mm^3", best=None, worst=None)

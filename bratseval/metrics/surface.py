@@ -3,7 +3,7 @@
 Two steps, as in DeepMind's surface-distance: ``bratseval.surfaces`` gives the distances of one
 boundary's points to the other boundary, and the functions here read them. Which boundary
 (surfel-weighted corners or voxels), which spacing and how the two directions are combined is
-the challenge's choice. Metrics: hd95, hd100, assd, nsd.
+the challenge's choice. Metrics: hd95, hd100, assd, rmsd, nsd.
 """
 
 from __future__ import annotations
@@ -101,6 +101,19 @@ def assd(distances: Distances, combine: Combine = "directed") -> float:
         distances.prediction @ prediction_area / prediction_area.sum(),
     )
     return float(sum(directed) / 2)
+
+
+@metric("rmsd", reads="distances", unit="mm", best=0.0, worst=float("inf"))
+def rmsd(distances: Distances) -> float:
+    """Root mean square surface distance in mm; inf if one mask is empty, nan if both.
+
+    Over the points of both directions together, weighted by area (Heimann et al. 2009).
+    """
+    if distances.undefined:
+        return float("nan") if distances.reference.size == distances.prediction.size else float("inf")
+    reference_area, prediction_area = _areas(distances)
+    total = distances.reference**2 @ reference_area + distances.prediction**2 @ prediction_area
+    return float(np.sqrt(total / (reference_area.sum() + prediction_area.sum())))
 
 
 def _areas(distances: Distances) -> tuple[np.ndarray, np.ndarray]:

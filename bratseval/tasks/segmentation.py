@@ -18,6 +18,7 @@ from bratseval.challenge import Challenge
 from bratseval.errors import Problem
 from bratseval.images import LabelImage, read_labels, remap_labels
 from bratseval.inputs import reference_of, submitted
+from bratseval.metrics.pooled import OF_LESIONS, of_burden, of_masks
 from bratseval.metrics.registry import Metric, find_metric
 from bratseval.model import Case, CaseResult, Cell, Reference, Score
 from bratseval.nifti import Grid
@@ -38,8 +39,8 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     image, problems, elsewhere = _read_prediction(reference.data.grid, case, challenge)
     if elsewhere and challenge.geometry.policy == "resample":
         image = resample_nearest(image, reference.data.grid)
-    scores, lesions = score_lesions(reference.data, prepare(image, challenge, "prediction"), challenge)
-    return CaseResult(case, tuple(scores), tuple(problems), details={"lesions.csv": tuple(lesions)})
+    scores, details = score_lesions(reference.data, prepare(image, challenge, "prediction"), challenge)
+    return CaseResult(case, tuple(scores), tuple(problems), details=details)
 
 
 def expect(case: Case, challenge: Challenge) -> Grid | None:
@@ -95,12 +96,17 @@ def _unknown_labels(image: LabelImage, case: Case, challenge: Challenge) -> list
 
 def score_lesions(
     reference: Prepared, prediction: Prepared, challenge: Challenge
-) -> tuple[list[Score], list[tuple[Cell, ...]]]:
-    """Score one prediction: a Score for every scored region and metric, and a row for every lesion."""
+) -> tuple[list[Score], dict[str, tuple[tuple[Cell, ...], ...]]]:
+    """Score one prediction: a Score for every scored region and metric of a case, and what lies behind.
+
+    That is, by table, a row for every lesion, and one for every region and metric that is pooled.
+    """
     scores: list[Score] = []
     rows: list[tuple[Cell, ...]] = []
-    for region in challenge.scored_regions:
-        pair = RegionPair(reference, prediction, region, challenge)
+    pairs = {
+        region: RegionPair(reference, prediction, region, challenge) for region in challenge.scored_regions
+    }
+    for region, pair in pairs.items():
         by_lesion: dict[str, dict[int, float]] = {}
         for column in challenge.metrics_of(region):
             spec = challenge.metrics[column]
@@ -116,9 +122,37 @@ def score_lesions(
                 scores.append(_lesion_mean(pair, column, spec, by_lesion[column]))
             else:
                 scores.append(_score(pair, column, spec, _image_value(pair, spec, entry)))
-        if by_lesion:
+        if by_lesion or any(region in spec.pooled for spec in challenge.metrics.values()):
             rows += _lesion_rows(pair, by_lesion)
-    return scores, rows
+    details = {"lesions.csv": tuple(rows)}
+    if challenge.pooled_metrics:
+        details["pooled.csv"] = tuple(
+            (region, column, *_part(pairs, region, challenge.metrics[column]))
+            for region, column in challenge.pooled_metrics
+        )
+    return scores, details
+
+
+def _part(pairs: Mapping[str, RegionPair], region: str, spec: MetricSpec) -> tuple[float, int]:
+    """Sum and count of a case for a metric that is pooled over cases."""
+    pair = pairs[region]
+    level, entry = find_metric(spec.metric)
+    if spec.within:
+        absent = resolve_penalty(spec.penalty, None)
+        assert absent is not None  # the model asks for it
+        return of_burden(pair.image_overlap(), pairs[spec.within].image_overlap(), absent)
+    if entry.reads == "pooled":
+        return of_masks(pair.image_overlap())
+    if entry.reads == "detection":
+        found = pair.detection(level, spec.detection_iou)
+        return OF_LESIONS[entry.name](found) if found else (0.0, 0)
+    given = _parameters(spec)
+    if entry.reads == "overlap":
+        groups = pair.detected(spec.detection_iou)
+        values = [entry.measure(pair.group_overlap(group), given) for group in groups]
+    else:
+        values = [entry.measure(record, given) for record in pair.group_distances(spec)]
+    return math.fsum(values), len(values)
 
 
 def _image_value(pair: RegionPair, spec: MetricSpec, entry: Metric) -> float:
