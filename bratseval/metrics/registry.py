@@ -148,25 +148,9 @@ class Facts:
     worst: float | None
 
 
-# Scores that `rank` reads although no task here computes them. Of errors, the smallest is the best.
-_ERRORS = (*("mse", "rmse", "msle", "mae", "voe", "rvd", "rmsd", "tumor_burden_rmse", "tumor_burden_max"),)
-_SHARES = ("ssim", "accuracy", "auroc", "f1", "c_index", "global_dice", "lesion_recall_any")
-_CORRELATIONS = ("mcc", "pearson", "spearman", "kendall")
-
-
 def score_facts(name: str) -> Facts:
     """Direction and bounds of any score the contract names; KeyError carrying a suggestion otherwise."""
-    if name in _ERRORS:
-        return Facts(True, 0.0, None)
-    if name in _SHARES or re.fullmatch(r"hit_rate_[\d.]+mm", name):
+    if re.fullmatch(r"hit_rate_[\d.]+mm|lesion_(precision|recall)_any", name):  # columns, not metrics
         return Facts(False, 1.0, 0.0)
-    if name in _CORRELATIONS:
-        return Facts(False, 1.0, -1.0)
-    if name in ("psnr", "psnr_01"):
-        return Facts(False, None, None)
-    try:
-        _, entry = find_metric(name)
-    except KeyError as unknown:
-        close = difflib.get_close_matches(name, [*metric_names(), *_ERRORS, *_SHARES], n=1)
-        raise KeyError(f"did you mean {close[0]!r}?" if close else unknown.args[0]) from None
+    _, entry = find_metric(name)
     return Facts(entry.smaller_is_better, entry.best, entry.worst)
