@@ -92,16 +92,12 @@ class Intensity:
     @cached_property
     def data_range(self) -> float:
         """The larger range of both images over the whole volume, 1 where there is none."""
-        around = [0.0] if self.region.size < self.voxels else []
-        planes = (self.plane(z) for z in range(self.region.shape[2]))
-        ends = [[(float(one.min()), float(one.max())) for one in pair] for pair in planes]
-        return (
-            max(
-                max([high for _, high in of_image] + around) - min([low for low, _ in of_image] + around)
-                for of_image in zip(*ends, strict=True)
-            )
-            or 1.0
-        )
+        planes = range(self.region.shape[2])
+        ends = np.array([[(one.min(), one.max()) for one in self.plane(z)] for z in planes])
+        low, high = ends[..., 0].min(axis=0), ends[..., 1].max(axis=0)  # of each image
+        if self.region.size < self.voxels:
+            low, high = np.minimum(low, 0), np.maximum(high, 0)
+        return float((high - low).max()) or 1.0
 
     @cached_property
     def extremes(self) -> tuple[float, float]:
@@ -257,7 +253,7 @@ def ssim(
     window: Literal["slices", "volume"] = "slices",
     average: Literal["region", "image"] = "region",
 ) -> float:
-    """Mean structural similarity (SSIM), -1 to 1.
+    """Mean structural similarity (SSIM), -1 to 1; nan for an empty region.
 
     window: slices for 2-D SSIM in the y-z plane, with x as channel (the official package since 2024, whose
     tensor lacks an axis); volume for 3-D (2023, BraSyn). average: over the region, or over the image with
@@ -269,27 +265,27 @@ def ssim(
 
 @metric("mse", reads="intensity", best=0.0, worst=1.0)
 def mse(images: Intensity) -> float:
-    """Mean squared error over the region, 0 to 1."""
+    """Mean squared error over the region, 0 to 1; nan for an empty one."""
     reference, prediction = images.pairs
     return images.mean((prediction - reference) ** 2)
 
 
 @metric("rmse", reads="intensity", best=0.0, worst=1.0)
 def rmse(images: Intensity) -> float:
-    """Root of the mean squared error over the region, 0 to 1."""
+    """Root of the mean squared error over the region, 0 to 1; nan for an empty one."""
     return math.sqrt(mse(images))
 
 
 @metric("msle", reads="intensity", best=0.0, worst=math.log(2) ** 2)
 def msle(images: Intensity) -> float:
-    """Mean squared difference of ln(1 + value) over the region, 0 to ln(2)^2."""
+    """Mean squared difference of ln(1 + value) over the region, 0 to ln(2)^2; nan for an empty one."""
     reference, prediction = images.pairs
     return images.mean((np.log1p(prediction) - np.log1p(reference)) ** 2)
 
 
 @metric("mae", reads="intensity", best=0.0, worst=1.0)
 def mae(images: Intensity) -> float:
-    """Mean absolute error over the region, 0 to 1."""
+    """Mean absolute error over the region, 0 to 1; nan for an empty one."""
     reference, prediction = images.pairs
     return images.mean(np.abs(prediction - reference))
 
@@ -299,7 +295,7 @@ DynamicRange = Literal["from_zero", "extremes"]
 
 @metric("psnr", reads="intensity", unit="dB", best=math.inf, worst=-math.inf)
 def psnr(images: Intensity, dynamic_range: DynamicRange = "from_zero") -> float:
-    """Peak signal-to-noise ratio 10 log10(range^2 / mse) over the region, in dB; inf without any error.
+    """Peak signal-to-noise ratio 10 log10(range^2 / mse) over the region; inf without any error.
 
     dynamic_range: from_zero for the reference's maximum minus the smaller of 0 and its minimum (package
     0.0.8, which the server runs); extremes for its maximum minus its minimum, to which the prediction is
@@ -334,6 +330,6 @@ def psnr_01_eps(images: Intensity) -> float:
 
 
 def _decibels(peak: float, error: float) -> float:
-    if error == 0:
-        return math.inf
+    if error == 0 or math.isnan(error):  # the latter in an empty region
+        return math.inf if error == 0 else math.nan
     return 20 * math.log10(peak) - 10 * math.log10(error) if peak else -math.inf
