@@ -372,7 +372,8 @@ def pair_cases(
             )
         )
     if missing:
-        empty = ", an empty mask where nothing is found" if challenge.labels else ""
+        masks = challenge.labels and challenge.task != "synthesis"
+        empty = ", an empty mask where nothing is found" if masks else ""
         shown = ", ".join(missing[:20]) + (f", and {len(missing) - 20} more" if len(missing) > 20 else "")
         problems.append(
             Problem(
