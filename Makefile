@@ -23,6 +23,7 @@ bench: $(INSTALLED)
 	$(BIN)/python scripts/bench.py
 	$(BIN)/python scripts/bench_ranking.py
 	$(BIN)/python scripts/bench_uncertainty.py
+	$(BIN)/python scripts/bench_synthesis.py
 
 fuzz: $(INSTALLED)
 	$(BIN)/python scripts/fuzz.py
