@@ -238,8 +238,8 @@ class MetricSpec(Model):
     )
     within: str | None = Field(
         None,
-        description="Region of which this one is a share (tumor burden); of a prediction without it the share "
-        "is the penalty.",
+        description="Region of which this one is a share (tumor burden); the penalty is the share of a "
+        "prediction without it.",
     )
     detection_iou: Share | None = Field(
         None, description="IoU above which a lesion counts as detected; by default that of `lesions`."

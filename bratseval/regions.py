@@ -281,9 +281,13 @@ class RegionPair:
         spacing = self._spacing(spec)
         key = (spec.detection_iou, spec.surface, spacing)
         if key not in self._by_group:
-            measured = self._measured(self.reference_lesions, self.prediction_lesions, spec.surface, spacing)
             groups = [(group.references, group.predictions) for group in self.detected(spec.detection_iou)]
-            self._by_group[key] = group_distances(*measured, groups, spacing)
+            lesions = (self.reference_lesions, self.prediction_lesions)
+            self._by_group[key] = (
+                group_distances(*self._measured(*lesions, spec.surface, spacing), groups, spacing)
+                if groups
+                else []
+            )
         return self._by_group[key]
 
     def lesion_overlap(self, lesion: LesionMatch) -> Overlap:

@@ -50,7 +50,7 @@ def scored(cases: tuple[int, ...], golden: Path, place: Path) -> dict[tuple[str,
             name = f"test-segmentation-{case}.nii.gz"
             shutil.copy(golden / side / name, place / side / name)
     folders = (place / "prediction", "team", place / "reference", place / "out")
-    ended = evaluate(load_rulebook("lits"), *folders, Options(), lambda done, total, what: None)
+    ended = evaluate(load_rulebook("lits"), *folders, Options(), lambda *_: None)
     assert ended.exit_code == 0
     rows = table(place / "out" / "teams.csv")
     return {(row["region"], row["metric"]): float(row["mean"]) for row in rows if row["mean"]}
