@@ -1,6 +1,7 @@
 """Write ``sample_data/``: synthetic references of every kind of challenge and three teams' submissions.
 
-Here are the two large segmentation cohorts; ``sample_kinds`` has the others, ``sample_drawing`` the tools.
+Here are the two large segmentation cohorts; ``sample_kinds``, ``sample_organs``, ``sample_synthesis`` and
+``sample_tables`` have the others, ``sample_drawing`` the tools.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from sample_drawing import (
     smooth_field,
 )
 from sample_kinds import federation, raters, registration, uncertainty
+from sample_organs import ear, liver, skin
+from sample_synthesis import inpainting, missing_modality
+from sample_tables import methylation, patches, patches_of_2026, ratings, recurrence
 from scipy import ndimage
 
 Point = npt.NDArray[np.int_]
@@ -174,7 +178,11 @@ def metastases() -> Cohort:
     return segmentation("MET", cases, shifted=2, missing=4, empty=6)
 
 
-COHORTS = (glioma, metastases, registration, uncertainty, raters, federation)
+COHORTS = (
+    *(glioma, metastases, registration, uncertainty, raters, federation),
+    *(inpainting, missing_modality, liver, ear, skin),
+    *(patches, patches_of_2026, methylation, recurrence, ratings),
+)
 
 
 def main() -> int:

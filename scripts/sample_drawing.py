@@ -9,30 +9,45 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
+from PIL import Image as PngImage
 from scipy import ndimage
 
 Labels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Field = npt.NDArray[np.float64]
 Random = np.random.Generator
+Place = Sequence[float] | Field  # a position, in voxels
 TOUCHING = np.ones((3, 3, 3), dtype=bool)  # 26 neighbors
 
 
 class Image(NamedTuple):
-    """Voxels as they are stored; ``is_field`` for (x, y, z, 3) vectors in mm along ITK's (LPS) axes."""
+    """Voxels as they are stored.
+
+    ``is_field`` : (x, y, z, 3) vectors in mm along ITK's (LPS) axes. ``is_plain`` : no affine, as pictures
+    have no place in a scanner.
+    """
 
     values: npt.NDArray[Any]
     is_field: bool = False
+    is_plain: bool = False
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
-Cohort = Iterator[tuple[str, Image | str]]  # paths below sample_data/ and an image, or the text of a table
+class Picture(NamedTuple):
+    """Pixels of a PNG: rows x columns, or rows x columns x 3 colors."""
+
+    pixels: npt.NDArray[np.uint8]
+
+
+Content = Image | Picture | str  # str: the text of a table
+Cohort = Iterator[tuple[str, Content]]  # paths below sample_data/ and what they hold
 
 
 def random_source(*names: str) -> Random:
@@ -48,6 +63,21 @@ def smooth_field(rng: Random, shape: tuple[int, ...], scale: int) -> Field:
         near, far = 2 / 3 - gap**2 + gap**3 / 2, np.clip(2 - gap, 0, None) ** 3 / 6
         values = np.tensordot(values, np.where(gap < 1, near, far), axes=(0, 1))
     return np.round(10 * values, 3)
+
+
+def distance_from(center: Place, shape: tuple[int, ...], stretch: Sequence[float] = ()) -> Field:
+    """Distance of every voxel from a point, in voxels; ``stretch`` > 1 lengthens an axis."""
+    axes = np.meshgrid(*(np.arange(size, dtype=float) for size in shape), indexing="ij", sparse=True)
+    scales = stretch or [1.0] * len(shape)
+    squares = (
+        ((axis - middle) / scale) ** 2 for axis, middle, scale in zip(axes, center, scales, strict=True)
+    )
+    return np.sqrt(sum(squares, np.zeros(shape)))
+
+
+def stepped(values: Field, step: float, dtype: type = np.float32) -> np.ndarray:
+    """Multiples of ``step``, so that files stay small and every machine rounds alike."""
+    return (np.round(np.round(values, 3) / step) * step).astype(dtype)
 
 
 def redraw(labels: Labels, rng: Random, blur: float, bias: float, wobble: float, small: str) -> Labels:
@@ -72,18 +102,22 @@ def redraw(labels: Labels, rng: Random, blur: float, bias: float, wobble: float,
     return drawn
 
 
-def affine_of(shape: tuple[int, ...]) -> Field:
-    """Of a BraTS image of this shape, 1 mm: ITK's x and z are the indices, its y is index - (ny - 1)."""
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0])
-    affine[1, 3] = shape[1] - 1
+def affine_of(image: Image) -> Field:
+    """As BraTS images lie: ITK's x and z are index * spacing, its y is (index - (ny - 1)) * spacing."""
+    x, y, z = image.spacing
+    affine = np.diag([-x, -y, z, 1.0])
+    affine[1, 3] = (image.values.shape[1] - 1) * y
     return affine
 
 
-def encode(content: Image | str) -> bytes:
-    """The bytes of a file: text as it is, an image as .nii.gz without a time stamp."""
+def encode(content: Content) -> bytes:
+    """The bytes of a file: text as it is, an image as .nii.gz without a time stamp, a picture as PNG."""
     if isinstance(content, str):
         return content.encode()
     packed = io.BytesIO()
+    if isinstance(content, Picture):
+        PngImage.fromarray(content.pixels).save(packed, format="PNG", optimize=True)
+        return packed.getvalue()
     with gzip.GzipFile("", "wb", 9, packed, mtime=0) as stream:
         stream.write(_nifti(content).to_bytes())
     return packed.getvalue()
@@ -91,7 +125,9 @@ def encode(content: Image | str) -> bytes:
 
 def _nifti(content: Image) -> nib.Nifti1Image:
     values = content.values[:, :, :, None, :] if content.is_field else content.values
-    affine = affine_of(values.shape)
+    if content.is_plain:
+        return nib.Nifti1Image(values, None)
+    affine = affine_of(content)
     image = nib.Nifti1Image(values, affine)
     image.set_sform(affine, 1)
     image.set_qform(affine, 1)
@@ -103,17 +139,20 @@ def _nifti(content: Image) -> nib.Nifti1Image:
     return image
 
 
-def is_same(path: Path, content: Image | str) -> bool:
-    """Whether the file holds this; of an image its voxels, as its bytes depend on the zlib version."""
+def is_same(path: Path, content: Content) -> bool:
+    """Whether the file holds this; of images the voxels, as their bytes depend on the zlib version."""
     if not path.is_file():
         return False
     if isinstance(content, str):
         return path.read_bytes() == content.encode()
+    if isinstance(content, Picture):
+        with PngImage.open(path) as picture:
+            return np.array_equal(np.asarray(picture), content.pixels)
     found: Any = nib.load(path)
     wanted = _nifti(content)
     return bool(
-        np.array_equal(found.affine, wanted.affine)
+        np.array_equal(found.header.get_best_affine(), wanted.header.get_best_affine())
         and found.get_data_dtype() == wanted.get_data_dtype()
         and found.header.get_intent() == wanted.header.get_intent()
-        and np.array_equal(found.dataobj, wanted.dataobj)
+        and np.array_equal(found.dataobj, wanted.dataobj, equal_nan=True)
     )

@@ -6,32 +6,29 @@ less so, and one hands in what an evaluator must notice. Which fault is where: `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
-from sample_drawing import Cohort, Field, Image, Labels, Mask, Random, random_source, redraw, smooth_field
+from sample_drawing import (
+    Cohort,
+    Field,
+    Image,
+    Labels,
+    Mask,
+    Place,
+    Random,
+    distance_from,
+    random_source,
+    redraw,
+    smooth_field,
+    stepped,
+)
 from scipy import ndimage
 
-Place = Sequence[float] | Field  # a position, in voxels
 REGISTRATION_GRID = (48, 48, 40)
 TUMOR_GRID = (64, 64, 48)
 WEEK_S = 604_800
 NCR, ED, ET = 1, 2, 4
-
-
-def distance_from(center: Place, shape: tuple[int, ...], stretch: Sequence[float] = ()) -> Field:
-    """Distance of every voxel from a point, in voxels; ``stretch`` > 1 lengthens an axis."""
-    axes = np.meshgrid(*(np.arange(size, dtype=float) for size in shape), indexing="ij", sparse=True)
-    scales = stretch or [1.0] * len(shape)
-    squares = (
-        ((axis - middle) / scale) ** 2 for axis, middle, scale in zip(axes, center, scales, strict=True)
-    )
-    return np.sqrt(sum(squares, np.zeros(shape)))
-
-
-def stepped(values: Field, step: float, dtype: type = np.float32) -> np.ndarray:
-    """Multiples of ``step``, so that files stay small and every machine rounds alike."""
-    return (np.round(np.round(values, 3) / step) * step).astype(dtype)
 
 
 # Registration ----------------------------------------------------------------------------------------
