@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -345,6 +346,33 @@ def info() -> None:
         print(f"{package} {version(package)}")
 
 
+@app.command()
+def metrics(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="One metric, with all that is known.")] = "",
+    format: Format = "text",
+) -> None:
+    """Every metric: what it reads, its range, direction, parameters and definition."""
+    with _screen({"format": format, "no_color": True}):
+        from dataclasses import asdict
+
+        from bratseval.config import bundled_names, load_challenge
+        from bratseval.metric_table import as_page, as_table, metric_row, metric_rows, users
+
+        if not name:
+            rows = metric_rows()
+            if format == "json":
+                _print_json([asdict(row) for row in rows])
+            else:
+                print(as_table(rows, _columns()))
+            return
+        row = metric_row(name)
+        used = users(row, [load_challenge(one) for one in bundled_names()])
+        if format == "json":
+            _print_json({**asdict(row), "used_by": used})
+        else:
+            print(as_page(row, used, _columns()))
+
+
 @challenges_app.command("list")
 def list_challenges(format: Format = "text") -> None:
     """Every bundled challenge, and what its numbers were compared with."""
@@ -387,12 +415,52 @@ def check(
 ) -> None:
     """Check a configuration: every mistake with line, field, what was found and what is allowed."""
     with _screen({"format": format, "no_color": no_color}) as screen:
+        from dataclasses import asdict
+
+        from bratseval.advice.advisers import advise, as_notes
         from bratseval.config import load_rulebook
 
         rulebook = load_rulebook(file)
+        advice = advise(rulebook.challenge)
+        screen.problems(as_notes(advice))
         screen.verdict(f"{rulebook.challenge.name} is a valid challenge (config {rulebook.digest})")
         if format == "json":
-            _print_json({"name": rulebook.challenge.name, "config": rulebook.digest, "valid": True})
+            facts = {"name": rulebook.challenge.name, "config": rulebook.digest, "valid": True}
+            _print_json({**facts, "advice": [asdict(one) for one in advice]})
+
+
+@challenges_app.command("advise")
+def advise_challenge(
+    challenge: ChallengeArgument,
+    references: Annotated[
+        Path | None,
+        typer.Option(
+            "-r", "--references", metavar="DIR", help="References, whose sizes and cases are looked at too."
+        ),
+    ] = None,
+    metadata: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Columns case and institution, or patient where ids do not say it."),
+    ] = None,
+    format: Format = "text",
+    no_color: NoColor = False,
+) -> None:
+    """What the literature on metrics and rankings warns of in a challenge and its references."""
+    with _screen({"format": format, "no_color": no_color}):
+        from dataclasses import asdict
+
+        from bratseval.advice.advisers import advise, as_text
+        from bratseval.advice.findings import survey
+        from bratseval.config import load_rulebook
+
+        rulebook = load_rulebook(challenge)
+        findings = survey(rulebook, references, metadata)
+        advice = advise(rulebook.challenge, findings)
+        if format == "json":
+            facts = {"name": rulebook.challenge.name, "config": rulebook.digest}
+            _print_json({**facts, "cases": len(findings.cases), "advice": [asdict(one) for one in advice]})
+        else:
+            print(as_text(rulebook.challenge, findings, advice, _columns()))
 
 
 @challenges_app.command()
@@ -401,6 +469,13 @@ def schema() -> None:
     from bratseval.config import editor_schema
 
     _print_json(editor_schema())
+
+
+def _columns() -> int:
+    """Width of text on stdout: the terminal's, within what is readable."""
+    import shutil
+
+    return min(max(shutil.get_terminal_size((80, 24)).columns, 40), 110)
 
 
 def _print_json(document: Any) -> None:
@@ -474,10 +549,18 @@ def _screen(given: Mapping[str, Any], formats: tuple[str, ...] = ("text", "json"
 
 
 def main() -> None:
-    """Entry point of the console script."""
-    import signal
-
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that its encoding lacks stops nothing
-        sys.stdout.reconfigure(errors="backslashreplace")
+    """Run the app; users enter by `__main__`, which sees to signals before anything is imported."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        raw, encoding, lines = _Stdout(1, "w", closefd=False), sys.stdout.encoding, sys.stdout.line_buffering
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding, "backslashreplace", None, lines)
     app()
+
+
+class _Stdout(io.FileIO):
+    """Standard output that ends the process, quietly as other tools, once its reader has left (`| head`)."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            os._exit(141)  # 128 + SIGPIPE; an exception would leave unwritten text for a second one at exit

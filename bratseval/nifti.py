@@ -259,6 +259,8 @@ def geometry_problems(reference: Grid, prediction: Grid, tolerance: float = 0.05
     if not prediction.has_affine and reference.has_affine:
         message = "the file has neither sform nor qform, so its place is unknown"
         return [problem("GEO004", message, keep)]
+    if not reference.has_affine:  # nobody knows its place, such as that of a PNG
+        return []
     shift = corner_shift(reference.shape, reference.affine, prediction.affine)
     if not shift <= tolerance * min(reference.spacing_mm):
         places = [_text(grid.affine[:3, 3]) for grid in (prediction, reference)]

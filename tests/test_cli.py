@@ -254,6 +254,22 @@ def test_challenges_show_and_check_and_schema(tmp_path: Path) -> None:
     assert "my.yaml:3:1: lesion: unknown key" in broken.stderr.replace("\n", "")
 
 
+@pytest.mark.parametrize("command", ["challenges list", "challenges show brats2023-gli", "metrics dice"])
+def test_a_reader_that_leaves_early_ends_the_command_quietly(command: str) -> None:
+    """As in `bratseval metrics | head -0`: no trace, and the exit code that SIGPIPE gives."""
+    started = subprocess.Popen(
+        [sys.executable, "-m", "bratseval", *command.split()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert started.stdout is not None
+    started.stdout.close()
+    assert started.communicate(timeout=120)[1] == ""
+    assert started.returncode == 128 + signal.SIGPIPE
+
+
 def test_a_new_challenge_is_a_yaml_file(challenge_folders: tuple[Path, Path], tmp_path: Path) -> None:
     submissions, references = challenge_folders
     (tmp_path / "mine.yaml").write_text(
