@@ -93,10 +93,12 @@ class Geometry(Model):
         description="strict: another spacing or affine refuses the file; ignore: only the shape counts, "
         "as in the official code of 2023-2025; resample: nearest neighbor onto the reference grid.",
     )
-    spacing_from: Literal["header", "affine"] = Field(
+    spacing_from: Literal["header", "decimal", "affine"] = Field(
         "header",
-        description="Where the voxel spacing is read. affine: the lengths of the affine's columns, as in "
-        "BraTS 2024-2025, whose code saves every region anew without the header; pixdim otherwise.",
+        description="Where the voxel spacing is read. header: pixdim; decimal: the decimal that pixdim's 32 "
+        "bits stand for, 0.8 and not 0.80000001, so that five voxels of it are within 4 mm; affine: the "
+        "lengths of the affine's columns, as in BraTS 2024-2025, whose code saves every region anew without "
+        "the header.",
     )
     tolerance: Positive = Field(
         0.05, description="Largest shift of a corner voxel, as a share of the smallest spacing."
@@ -391,6 +393,10 @@ class SubjectTable(Model):
             faults.append(f"prediction: {len(self.prediction)} columns for {self.classes} classes")
         if self.submitted == "score" and self.classes != 2:
             faults.append("classes: a score tells two classes apart")
+        if self.missing_label is not None and self.missing_label < self.classes:
+            faults.append(
+                f"missing_label: {self.missing_label} is a class, so that missing rows could be right"
+            )
         if self.submitted == "rating" and (self.low is None or self.high is None):
             faults.append("low, high: a rating needs them, since a missing one costs the far end")
         if faults:

@@ -183,7 +183,8 @@ def match_files(root: Path, entries: Iterable[Entry], files: Files, side: Side, 
         )
     elif strays:
         known = [entry.path.name for claimed in claims.values() for _, entry in claimed]
-        problems += [_stray(path, team, known, files.prediction) for path in strays]
+        wanted = [*files.prediction, *(one for patterns_of in files.team.values() for one in patterns_of)]
+        problems += [_stray(path, team, known, wanted) for path in strays]
     ordered = {
         case: tuple(sorted(found, key=lambda part: (part.role, part.region, part.rater)))
         for case, found in parts.items()

@@ -180,9 +180,9 @@ def _grid(
 ) -> Grid:
     """Spacing and affine, chosen as nibabel chooses; qform code, then sform code in ``codes``."""
     codes = tuple(code if code in range(6) else 0 for code in codes)  # others are none
-    # Of axes that an image does not have, writers leave 0.
-    spacing_x, spacing_y, spacing_z = (abs(float(pixdim[i])) if i <= axes else 1.0 for i in (1, 2, 3))
-    spacing = (spacing_x, spacing_y, spacing_z)
+    # Of axes that an image does not have, some writers leave 0.
+    x_mm, y_mm, z_mm = (abs(float(pixdim[i])) or (0.0 if i <= axes else 1.0) for i in (1, 2, 3))
+    spacing = (x_mm, y_mm, z_mm)
     if not all(1e-4 <= value <= 1e4 for value in spacing):
         raise source.refusal(
             "NII007", f"the voxel spacing {_text(spacing)} mm is impossible", "repair pixdim"

@@ -70,12 +70,15 @@ def read_subjects(
 ) -> Subjects:
     """Read the ids and the columns, each under one of several names, as finite numbers.
 
-    id_pattern : its first match in an id is the id. Subjects with several rows are refused, each of them.
+    id_names : none for a text of one id a line, without a header. id_pattern : its first match in an id is
+    the id. Subjects with several rows are refused, each of them.
     Raises InputError (CSV011) for a file that is no such table at all.
     """
     rows = read_lines(path, MAX_BYTES)
     if not rows:
         raise refusal(path, [(": the file is empty, a header was expected", "write the file again")])
+    if not id_names:
+        id_names, rows = ["id"], [(0, ["id"]), *rows]
     header = [name.strip() for name in rows[0][1]]
     at_id, *at = _places(path, header, [id_names, *columns])
     found: _Found = defaultdict(list)
@@ -107,7 +110,7 @@ def read_subjects(
     twice = _Fault("CSV004", "of a subject that another row names", "keep one row a subject")
     for own, all_places in places_of.items():
         if len(all_places) > 1:
-            found[twice].append((all_places[1], own))
+            found[twice].append((all_places[1], f"{own[:40]} in {all_places[0].name} and"))
             numbers.pop(own, None)
     first = {own: all_places[0] for own, all_places in places_of.items()}
     return _judged(numbers, len(columns), first, checks, found, "row")

@@ -208,16 +208,17 @@ def _normal(confidence: float) -> float:
 def average_precision(scores: Scores) -> float:
     """Area under the precision-recall curve of class 1 as a sum of steps, 0 to 1; nan without such a subject.
 
-    As scikit-learn's average_precision_score: no interpolation, equal scores enter together.
+    As scikit-learn's average_precision_score: no interpolation, equal scores enter together. Of subjects
+    without a score those of class 1 are never found, the others come before all.
     """
     positive = scores.reference == 1
-    values = _placed(positive, scores.scores[:, 1])
-    levels, place = np.unique(-values, return_inverse=True)
-    found = np.cumsum(np.bincount(place, weights=positive, minlength=len(levels)))
-    reached = np.cumsum(np.bincount(place, minlength=len(levels)))
     if not positive.any():
         return float("nan")
-    return float(np.diff(found, prepend=0.0) @ (found / reached) / found[-1])
+    values = _placed(positive, scores.scores[:, 1])
+    levels, place = np.unique(-values, return_inverse=True)
+    found = np.cumsum(np.bincount(place, weights=positive & np.isfinite(values), minlength=len(levels)))
+    reached = np.cumsum(np.bincount(place, minlength=len(levels)))
+    return float(np.diff(found, prepend=0.0) @ (found / reached) / positive.sum())
 
 
 @metric("class_brier", reads="scores", best=0.0, worst=2.0)

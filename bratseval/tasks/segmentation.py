@@ -79,8 +79,11 @@ def _with_spacing(grid: Grid, challenge: Challenge) -> Grid:
     """The grid with the spacing that the challenge reads."""
     if challenge.geometry.spacing_from == "header":
         return grid
-    lengths = np.sqrt((grid.affine[:3, :3] ** 2).sum(axis=0))
-    x_mm, y_mm, z_mm = (float(np.float32(length)) for length in lengths)
+    if challenge.geometry.spacing_from == "decimal":
+        x_mm, y_mm, z_mm = (float(str(np.float32(length))) for length in grid.spacing_mm)
+    else:
+        lengths = np.sqrt((grid.affine[:3, :3] ** 2).sum(axis=0))
+        x_mm, y_mm, z_mm = (float(np.float32(length)) for length in lengths)
     return replace(grid, spacing_mm=(x_mm, y_mm, z_mm))
 
 

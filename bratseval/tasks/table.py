@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -41,12 +42,11 @@ def read_reference(case: Case, challenge: Challenge) -> Reference:
     """Read the answers. Raises InputError where one of them is unusable."""
     rules, path = _rules(challenge), reference_of(case)
     columns = [rules.target, *([[rules.event]] if rules.event else [])]
-    found = read_subjects(path, rules.id, columns, id_pattern=rules.id_pattern, checks=_answer_checks(rules))
-    if found.problems:
-        raise InputError(found.problems)
-    if not found.ids:
-        raise InputError(Problem("error", "SUB011", f"{path} names no subject", "write one row a subject"))
-    perfect = _records(rules, found.numbers, _perfect(rules, found.numbers))
+    found = _whole(path, rules.id, columns, rules.id_pattern, _answer_checks(rules))
+    # In an order of their own, so that sums and bootstrap draws do not depend on that of the file.
+    order = sorted(range(len(found.ids)), key=lambda row: found.ids[row])
+    ids, answers = tuple(found.ids[row] for row in order), found.numbers[order]
+    perfect = _records(rules, answers, _perfect(rules, answers))
     undefined = [
         column
         for column, spec in challenge.metrics.items()
@@ -55,10 +55,15 @@ def read_reference(case: Case, challenge: Challenge) -> Reference:
         )
     ]
     problems = [
-        Problem("error", "SUB014", f"{path}: {column} is undefined for these subjects ({_why(rules)})", hint)
-        for column, hint in ((name, "the organizer must add subjects") for name in undefined)
+        Problem(
+            "error" if column in challenge.ranking.metrics else "warning",
+            "SUB014" if column in challenge.ranking.metrics else "CSV017",
+            f"{path}: {column} is undefined for these subjects ({_why(rules)})",
+            "the organizer must add subjects",
+        )
+        for column in undefined
     ]
-    return Reference(Truth(found.ids, found.numbers, frozenset(undefined)), tuple(problems))
+    return Reference(Truth(ids, answers, frozenset(undefined)), tuple(problems))
 
 
 def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
@@ -69,6 +74,8 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     rows = np.array([row_of.get(own, -1) for own in truth.ids])
     problems = [*table.problems, *_strange(table, truth.ids, case), *_alike(table, case)]
     lost = rows < 0
+    if lost.all():
+        raise InputError([_nothing(case, truth.ids), *problems])
     problems += _lost(
         [own for own, gone in zip(truth.ids, lost, strict=True) if gone], len(rows), rules, case
     )
@@ -101,7 +108,8 @@ def expect(case: Case, challenge: Challenge) -> tuple[str, ...] | None:
     if case.reference is None:
         return None
     rules = _rules(challenge)
-    return read_subjects(case.reference, [*rules.id, "case"], [], id_pattern=rules.id_pattern).ids
+    names = [*rules.id, "case"] if case.reference.suffix.lower() == ".csv" else []  # else an id a line
+    return _whole(case.reference, names, [], rules.id_pattern).ids
 
 
 def check(expected: tuple[str, ...] | None, case: Case, challenge: Challenge) -> list[Problem]:
@@ -112,8 +120,27 @@ def check(expected: tuple[str, ...] | None, case: Case, challenge: Challenge) ->
     if expected is not None:
         known = set(table.ids)
         problems += _strange(table, expected, case)
+        if known.isdisjoint(expected):
+            raise InputError([_nothing(case, expected), *problems])
         problems += _lost([own for own in expected if own not in known], len(expected), rules, case)
     return problems
+
+
+def _whole(
+    path: Path,
+    id_names: Sequence[str],
+    columns: Sequence[Sequence[str]],
+    id_pattern: str,
+    checks: Sequence[Check] = (),
+) -> Subjects:
+    """The organizer's own table. Raises InputError where a row is unusable or there is none."""
+    found = read_subjects(path, id_names, columns, id_pattern=id_pattern, checks=checks)
+    if found.problems:
+        raise InputError(found.problems)
+    if not found.ids:
+        message = f"{path} names no subject"
+        raise InputError(Problem("error", "SUB011", message, "write one row a subject", file=str(path)))
+    return found
 
 
 ALIKE = "all submitted numbers are the same"
@@ -154,7 +181,7 @@ def _answer_checks(rules: SubjectTable) -> list[Check]:
         return [_no_class(rules.classes)]
     return [
         Check("with a time below 0", "", lambda numbers: numbers[:, 0] < 0),
-        Check(f"with a {rules.event} that is neither 0 nor 1", "", lambda n: ~np.isin(n[:, 1], (0, 1))),
+        Check(f"whose {rules.event} is neither 0 nor 1", "", lambda n: ~np.isin(n[:, 1], (0, 1))),
     ]
 
 
@@ -195,9 +222,16 @@ def _strange(table: Subjects, expected: tuple[str, ...], case: Case) -> list[Pro
     strange = [own for own in table.ids if own not in known]
     if not strange:
         return []
-    message = f"{case.prediction}: {len(strange)} subjects are not expected ({_listed(strange)}); not scored"
+    what = f"{len(strange)} subject{'s are' if len(strange) > 1 else ' is'} not expected"
+    message = f"{case.prediction}: {what} ({_listed(strange)}); not scored"
     hint = f"the references have ids like {expected[0]}"
     return [Problem("warning", "SUB006", message, hint, file=str(case.prediction))]
+
+
+def _nothing(case: Case, expected: Sequence[str]) -> Problem:
+    message = f"{case.prediction}: none of the {len(expected)} expected subjects has a usable row"
+    hint = f"write a row for every subject, with ids like {expected[0]}"
+    return Problem("error", "SUB011", message, hint, file=str(case.prediction))
 
 
 def _lost(lost: list[str], total: int, rules: SubjectTable, case: Case) -> list[Problem]:
