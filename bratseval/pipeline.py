@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from bratseval import __version__
 from bratseval.archives import ArchiveLimits
@@ -53,18 +53,21 @@ from bratseval.results import (
 from bratseval.signature import describe_ranking, signature
 from bratseval.state import Journal, locked, rules_of, unchanged
 from bratseval.strata import strata_csv
+from bratseval.supervisor import Outcome, supervise, undisturbed
 from bratseval.tables import ScoreRow, sort_scores
 
-if TYPE_CHECKING:
-    from bratseval.supervisor import Outcome
-
 R = TypeVar("R")
-Progress = Callable[[int, int, str], None]  # done, total, what
 
 # Exit codes in the order in which they win.
 _WINNING = (70, 5, 3, 2, 4, 1, 0)
 # By --fail-on: severities of problems from which the exit code is 1.
 FAILING = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
+
+
+class Progress(Protocol):
+    """Is told how far a command has come, and how many of the done cases are kept where it keeps any."""
+
+    def __call__(self, done: int, total: int, what: str, kept: int | None = None, /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +288,6 @@ def supervised(
     function: Callable[[Case], R], cases: Sequence[Case], options: Options
 ) -> Iterator[Outcome[R]]:
     """Run a function over cases in worker processes, within the limits of the options."""
-    from bratseval.supervisor import supervise
-
     return supervise(
         function,
         cases,
@@ -305,18 +306,22 @@ def score_all(
     kept: Sequence[CaseResult],
 ) -> list[CaseResult]:
     """Score the cases that are not kept, in worker processes; one that kills its worker costs itself only."""
-    from bratseval.scoring import Rules, score_case
+    with undisturbed():  # the exception of a signal may leave an import as another one
+        from bratseval.scoring import Rules, score_case
 
     done = {(result.case.team, result.case.case) for result in kept}
     todo = _in_order(case for case in cases if (case.team, case.case) not in done)
     results: list[CaseResult] = []
-    progress(len(kept), len(cases), "")
+    on_disk = len(kept)
+    progress(on_disk, len(cases), "", on_disk)
     for outcome in supervised(partial(score_case, Rules(rulebook, options.geometry)), todo, options):
         case = todo[outcome.index]
-        if outcome.result is not None:
-            journal.append(rules_of(rulebook.digest, options.geometry, case), outcome.result)
-        results.append(outcome.result or _lost(rulebook, case, outcome))
-        progress(len(kept) + len(results), len(cases), f"{case.team} {case.case}")
+        with undisturbed():  # so that what is kept is what is said to be
+            if outcome.result is not None:
+                journal.append(rules_of(rulebook.digest, options.geometry, case), outcome.result)
+                on_disk += 1
+            results.append(outcome.result or _lost(rulebook, case, outcome))
+            progress(len(kept) + len(results), len(cases), f"{case.team} {case.case}", on_disk)
     return results
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
 from bratseval.errors import SEVERITIES, BratsevalError, Problem, harmless
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bratseval.leaderboard import Leaderboard
-    from bratseval.pipeline import Ended
+    from bratseval.pipeline import Ended, Progress
     from bratseval.validation import Checked
 
 SHOWN_PER_CODE = 20
@@ -33,6 +35,7 @@ class Screen:
         self.format, self.quiet, self.no_color = format, quiet, no_color
         self._console: Console | None = None
         self._done, self._total = 0, 0
+        self._kept: int | None = None  # of the done cases; None where a command keeps none
 
     @property
     def console(self) -> Console:
@@ -46,12 +49,12 @@ class Screen:
         return self._console
 
     @contextmanager
-    def progress(self, verb: str = "scored") -> Iterator[Callable[[int, int, str], None]]:
-        """A callback (done, total, what) that draws a bar, or prints a line every 10 s."""
-        with self._drawing(verb) as draw:
+    def progress(self, verb: str = "scored") -> Iterator[Progress]:
+        """A callback that draws a bar, or prints a line every 10 s; meanwhile signals raise exceptions."""
+        with self._drawing(verb) as draw, _unwinding(signal.SIGINT), _unwinding(signal.SIGTERM):
 
-            def advance(done: int, total: int, what: str) -> None:
-                self._done, self._total = done, total
+            def advance(done: int, total: int, what: str, kept: int | None = None, /) -> None:
+                self._done, self._total, self._kept = done, total, kept
                 draw(done, total, what)
 
             yield advance
@@ -209,12 +212,20 @@ class Screen:
 
             print(gate.stopped(self.format, error.problems))
         count = len(error.problems)
-        self.verdict(f"stopped: {count} problem{'s' if count != 1 else ''}, nothing was scored")
+        so_far = self._so_far() if self._kept else ", nothing was scored"
+        self.verdict(f"stopped: {count} problem{'s' if count != 1 else ''}{so_far}")
 
     def stopped(self, how: str) -> None:
         """The verdict of a command that a signal ended."""
-        after = f" after {self._done} of {self._total} cases, which are kept" if self._total else ""
-        self.verdict(f"{how}{after}; the same command goes on")
+        self.verdict(f"{how}{self._so_far()}; the same command goes on")
+
+    def _so_far(self) -> str:
+        """How far the command has come, and what it need not do again; cases that crashed are not kept."""
+        if not self._total:
+            return ""
+        known = {None: "", self._done: ", which are kept"}
+        kept = known.get(self._kept, f", {self._kept} of which are kept")
+        return f" after {self._done} of {self._total} cases{kept}"
 
     def verdict(self, sentence: str) -> None:
         """The last line on stderr."""
@@ -223,6 +234,23 @@ class Screen:
     def trace(self) -> None:
         """The Python traceback, for -vv."""
         traceback.print_exc(file=sys.stderr)
+
+
+@contextmanager
+def _unwinding(number: signal.Signals) -> Iterator[None]:
+    """Let a signal raise an exception, so that workers end and the verdict says what is kept."""
+    if (before := signal.getsignal(number)) == signal.SIG_IGN:
+        yield
+        return
+    signal.signal(number, _unwind)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def _unwind(number: int, _: FrameType | None) -> None:
+    raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
 
 def _short(value: Any) -> str:

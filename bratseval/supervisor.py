@@ -16,6 +16,7 @@ import pickle
 import resource
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections import deque
@@ -183,7 +184,7 @@ class _Crew(Generic[T, R]):
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self.memory_bytes), daemon=True)
-        with theirs, _launching(self.with_main):
+        with theirs, undisturbed(), _launching(self.with_main):
             process.start()
             worker = _Worker(process, ours)
             self.workers.append(worker)
@@ -236,6 +237,35 @@ def _cause_of_death(worker: _Worker) -> str:
     if code is None or code >= 0:
         return f"ended with exit code {code}{early}"
     return f"killed by signal {-code}{' (out of memory?)' if -code == signal.SIGKILL else ''}{early}"
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold back Ctrl-C and SIGTERM until the end of what must happen as a whole.
+
+    Their exceptions could leave a worker born that never hears its task, or a result kept and not counted.
+    """
+    with _held_back(signal.SIGINT), _held_back(signal.SIGTERM):
+        yield
+
+
+@contextlib.contextmanager
+def _held_back(number: signal.Signals) -> Iterator[None]:
+    """Note a signal and let it act at the end.
+
+    A mask would not do: the main thread runs the handler of a signal that any other thread takes.
+    """
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(number) is None:
+        yield  # no exception comes here
+        return
+    came: list[int] = []
+    handler = signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(number, handler)
+        if came:
+            signal.raise_signal(number)
 
 
 @contextlib.contextmanager
@@ -314,8 +344,6 @@ def _end_with_parent() -> None:
 
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, Linux
     except (ImportError, OSError, AttributeError):
-        import threading
-
         threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
     if os.getppid() != parent.pid:
         os._exit(1)

@@ -21,6 +21,7 @@ from bratseval.pipeline import (
     submission_of,
     supervised,
 )
+from bratseval.supervisor import undisturbed
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ def validate(
     Of references only headers are read. Without any of them the submitted cases are checked, with a
     warning. Raises UsageError and ReferenceDataError.
     """
-    from bratseval.scoring import Rules, check_case
+    with undisturbed():  # the exception of a signal may leave an import as another one
+        from bratseval.scoring import Rules, check_case
 
     if references is not None and case_list is not None:
         raise UsageError(Problem("error", "SUB010", "give --references or --cases, not both"))

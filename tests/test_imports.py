@@ -47,7 +47,7 @@ ALLOWED = {
     "number_tables": {"errors", "files"},
     "subject_tables": {"errors", "files", "number_tables"},
     "inputs": {"errors", "files", "model"},
-    "validation": {"cases", "challenge", "errors", "metadata", "pipeline", "scoring"},
+    "validation": {"cases", "challenge", "errors", "metadata", "pipeline", "scoring", "supervisor"},
     "gate": {"errors", "validation"},
     "lesions": set(),
     "overlap_matching": set(),

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import random
 import resource
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, phantom, save, table
+from conftest import ROOT, phantom, plan_cases, save, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bratseval.errors import Problem
-from bratseval.model import Case, CaseResult, InputFile, Score
-from bratseval.state import Journal
+from bratseval import pipeline, scoring
+from bratseval.config import load_rulebook
+from bratseval.errors import OutputError, Problem
+from bratseval.inputs import inputs_of
+from bratseval.model import Case, CaseResult, InputFile, Part, Score
+from bratseval.pipeline import Options, score_all
+from bratseval.screen import Screen
+from bratseval.state import Journal, Kept, locked, paths_of, unchanged
+from bratseval.supervisor import Outcome, Status
 
 KILLS = int(os.environ.get("BRATSEVAL_KILLS", "10"))
 TEAMS, CASES = ("one", "two", "three"), 6
@@ -33,7 +45,13 @@ ranking:
 """
 # A line for every case whose scoring has ended, and whatever else a test wants of a worker.
 HOOK = """
-import os, signal, sys, time
+import importlib.abc, os, signal, sys, time
+class Interrupting(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["INTERRUPT"] and "--multiprocessing-fork" not in sys.orig_argv:
+            os.kill(os.getpid(), int(os.environ["NUMBER"]))
+if os.environ.get("INTERRUPT"):
+    sys.meta_path.insert(0, Interrupting())
 if os.environ.get("SCORED"):
     import bratseval.scoring as scoring
     original = scoring.score_case
@@ -243,7 +261,7 @@ def test_another_configuration_needs_another_folder(folder: Folder) -> None:
 def test_a_folder_in_use_is_refused_and_a_dead_lock_is_none(
     folder: Folder, undisturbed: tuple[dict[str, bytes], float]
 ) -> None:
-    process = folder.start(SLOW=0.2)
+    process = folder.start(SLOW=1)  # longer than another takes to start
     while len(folder.kept()) < 1:
         time.sleep(0.05)
     code, errors = folder.run()
@@ -282,6 +300,130 @@ def test_a_signal_stops_within_five_seconds_and_says_how_to_go_on(
     assert contents(folder.out) == undisturbed[0]
 
 
+@pytest.fixture(scope="module")
+def hook(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose sitecustomize acts in every Python."""
+    folder = tmp_path_factory.mktemp("hook")
+    (folder / "sitecustomize.py").write_text(HOOK)
+    return folder
+
+
+def entries() -> dict[str, list[str]]:
+    """How users start the program: as a module, and by the script that pip makes of pyproject.toml."""
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    module, _, function = scripts["bratseval"].partition(":")
+    script = f"import sys; from {module} import {function}; sys.exit({function}())"
+    return {"module": ["-m", "bratseval"], "script": ["-c", script]}
+
+
+@pytest.mark.parametrize(("number", "ending"), [(2, (130, "interrupted")), (15, (143, "terminated"))])
+@pytest.mark.parametrize("place", ["typer", "bratseval.screen", "pydantic"])
+@pytest.mark.parametrize("entry", ["module", "script"])
+def test_a_signal_at_the_start_ends_in_one_sentence(
+    hook: Path, entry: str, place: str, number: int, ending: tuple[int, str]
+) -> None:
+    path = f"{hook}{os.pathsep}{ROOT}"
+    done = subprocess.run(
+        [sys.executable, *entries()[entry], "challenges", "show", "brats2021"],
+        env={**os.environ, "PYTHONPATH": path, "INTERRUPT": place, "NUMBER": str(number)},
+        capture_output=True,
+        text=True,
+    )
+    code, word = ending
+    assert (done.returncode, done.stderr) == (code, f"{word}; the same command goes on\n")
+
+
+DYING = """
+import os, signal
+from bratseval import __main__, cli
+from bratseval.screen import Screen
+class Dying:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+def command():
+    with Screen("text", quiet=True, no_color=True).progress():
+        Dying()
+    print("went on")
+cli.main = command
+__main__.main()
+"""
+
+
+def test_ctrl_c_in_a_finalizer_ends_a_command_all_the_same() -> None:
+    """Where an exception is raised there, Python prints it and goes on."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", DYING], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "interrupted; the same command goes on\n"
+
+
+Stopping = Callable[..., tuple[list[str], str]]
+
+
+@pytest.fixture
+def stopping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Stopping:
+    """Score cases that end as told until one stops the command; the cases on disk, and the verdict."""
+    cases = [Case("a", str(number), None, None) for number in range(4)]
+
+    def stop(statuses: Sequence[Status], at_sync: int, error: Callable[[], None]) -> tuple[list[str], str]:
+        screen, journal = Screen("text", quiet=True, no_color=True), Journal(tmp_path, "config")
+        outcomes = [
+            Outcome(index, CaseResult(cases[index], ()) if status == "ok" else None, status, "", 0.0)
+            for index, status in enumerate(statuses)
+        ]
+        sync, done = os.fsync, count(1)
+
+        def fsync(handle: int) -> None:
+            sync(handle)
+            if next(done) == at_sync:
+                error()
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        monkeypatch.setattr(pipeline, "supervised", lambda *_: outcomes)
+        try:
+            with screen.progress() as progress:
+                score_all(load_rulebook("brats2021"), cases, Options(), progress, journal, [])
+        except KeyboardInterrupt:
+            screen.stopped("interrupted")
+        except OutputError as full:
+            screen.failed(full)
+        journal.close()
+        again = Journal(tmp_path, "config")
+        again.close()
+        return [case for _, case in again.kept], capsys.readouterr().err.splitlines()[-1]
+
+    return stop
+
+
+def interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def fill_the_disk() -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_the_verdict_counts_what_is_kept(stopping: Stopping) -> None:
+    """A case whose record is just on disk is kept; one that crashed or timed out is tried again."""
+    goes_on = "; the same command goes on"
+    assert stopping(["ok", "ok", "ok"], 2, interrupt) == (
+        ["0", "1"],
+        f"interrupted after 2 of 4 cases, which are kept{goes_on}",
+    )
+
+
+def test_the_verdict_counts_no_case_that_timed_out_or_crashed(stopping: Stopping) -> None:
+    kept, verdict = stopping(["timeout", "ok", "crashed", "ok"], 2, interrupt)
+    assert kept == ["1", "3"]
+    assert verdict == "interrupted after 4 of 4 cases, 2 of which are kept; the same command goes on"
+
+
+def test_the_verdict_of_a_full_disk_counts_what_is_kept(stopping: Stopping) -> None:
+    assert stopping(["ok", "ok", "ok"], 3, fill_the_disk)[1] == (
+        "stopped: 1 problem after 2 of 4 cases, which are kept"
+    )
+
+
 @pytest.mark.parametrize("kilobytes", [2, 8])
 def test_a_full_disk_ends_in_a_sentence_and_nothing_half_written(
     folder: Folder, undisturbed: tuple[dict[str, bytes], float], kilobytes: int
@@ -304,6 +446,7 @@ def test_a_full_disk_ends_in_a_sentence_and_nothing_half_written(
     assert {path.name for path in folder.out.iterdir()} == {"state"}
     assert {path.name for path in (folder.out / "state").iterdir()} == {"journal.jsonl", "lock"}
     kept = folder.kept()
+    assert ("nothing was scored" in errors) is (not kept)
     folder.computed()
     assert folder.run()[0] == 0
     assert len(folder.computed()) == len(EVERY) - len(kept)
@@ -343,6 +486,67 @@ def test_a_killed_worker_costs_a_retry_and_a_deadly_case_itself(
     assert folder.run()[0] == 0
     assert folder.computed() == [victim]
     assert contents(folder.out) == undisturbed[0]
+
+
+def test_a_file_that_changes_while_it_is_scored_differs_at_the_next_run(
+    challenge_folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The digest that is kept must not be of bytes that were never scored."""
+    submissions, references = challenge_folders
+    rulebook = load_rulebook("brats2023-gli")
+    case = plan_cases(rulebook, {"exact": submissions / "exact"}, references)[0][0]
+    before = inputs_of(case)
+
+    def swapped(_: object, case: Case, __: object) -> CaseResult:
+        assert case.prediction is not None
+        case.prediction.write_bytes(b"other")
+        return CaseResult(case, ())
+
+    monkeypatch.setattr(scoring, "_result", swapped)
+    assert scoring.score_case(scoring.Rules(rulebook), case).inputs == before
+
+
+def test_kept_problems_name_references_where_they_are() -> None:
+    part = Part("mask", Path("refs", "1-mask"))
+    case = Case("a", "1", Path("refs", "1"), Path("subs", "1"), reference_parts=(part,))
+    warned = CaseResult(case, (), (Problem("warning", "GEO007", "refs/1 is strange"),))
+    kept = Kept("rules", paths_of(case), warned)
+    assert unchanged(kept, case, "rules", ())
+    moved = replace(part, path=Path("moved", "1-mask"))
+    for other in (replace(case, reference=Path("moved", "1")), replace(case, reference_parts=(moved,))):
+        assert not unchanged(kept, other, "rules", ())
+        assert unchanged(replace(kept, result=replace(warned, problems=())), other, "rules", ())
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_who_is_refused_leaves_the_name_of_who_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool
+) -> None:
+    """Also on a file system without locks, where nothing else keeps the next one out."""
+    if not locks:
+        monkeypatch.setattr(fcntl, "flock", lambda *_: fill_the_disk())
+    with locked(tmp_path):
+        for _ in range(2):
+            with pytest.raises(OutputError, match=rf"\(process {os.getpid()} on "), locked(tmp_path):
+                pass
+
+
+@pytest.mark.parametrize("output", ["x" * 300, f"{'x' * 300}/out"])
+def test_an_output_that_no_disk_can_hold_is_refused(tmp_path: Path, output: str) -> None:
+    with pytest.raises(OutputError, match="cannot be written"), locked(tmp_path / output):
+        pass
+
+
+def test_a_torn_journal_on_a_full_disk_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Journal(tmp_path, "config").close()
+    torn = (tmp_path / "journal.jsonl").read_bytes() + b"torn"
+    (tmp_path / "journal.jsonl").write_bytes(torn)
+    monkeypatch.setattr(os, "fsync", lambda _: fill_the_disk())
+    with pytest.raises(OutputError, match="cannot be written"):
+        Journal(tmp_path, "config")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"journal.jsonl": torn}
 
 
 TEXT = st.text(st.characters(), max_size=8)

@@ -251,6 +251,46 @@ def test_ctrl_c_ends_stubborn_workers_in_time_and_in_silence(tmp_path: Path) -> 
     assert all(map(gone, workers))
 
 
+# Another thread takes Ctrl-C, as one of a numeric library may, while the first worker is being born.
+BORN = """
+import multiprocessing.util, os, signal, threading, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+other = threading.Thread(target=time.sleep, args=(60,), daemon=True)
+other.start()
+spawn = multiprocessing.util.spawnv_passfds
+def interrupted(*arguments):
+    child = spawn(*arguments)
+    if b"--multiprocessing-fork" in map(os.fsencode, arguments[1]):
+        signal.pthread_kill(other.ident, {number})
+        for _ in range(9):  # in which the handler runs
+            time.sleep(0.01)
+    return child
+multiprocessing.util.spawnv_passfds = interrupted
+try:
+    print([o.result for o in supervise(tasks.square, [2, 3], jobs=1)])
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_at_the_birth_of_a_worker_leaves_no_trace(tmp_path: Path, number: int, code: int) -> None:
+    script = start_script(tmp_path, BORN.replace("{number}", str(int(number))))
+    assert (*script.communicate(timeout=20), script.returncode) == ("", "", code)
+
+
+def test_signals_held_back_come_afterwards_and_handlers_are_restored() -> None:
+    before, steps = signal.getsignal(signal.SIGINT), []
+    try:
+        with supervisor.undisturbed():
+            signal.raise_signal(signal.SIGINT)
+            steps.append("to the end")
+    except KeyboardInterrupt:
+        steps.append("and then interrupted")
+    assert steps == ["to the end", "and then interrupted"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
     script = start_script(tmp_path, "print([o.result for o in supervise(tasks.square, [2, 3], jobs=1)])")
     assert script.communicate(timeout=20) == ("[4, 9]\n", "")
