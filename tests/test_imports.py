@@ -105,6 +105,7 @@ ALLOWED = {
         *("blocks", "challenge", "errors", "images", "inputs", "metrics.registry", "model", "policy"),
         *("metrics.pooled", "nifti", "regions", "resample", "tasks.placing"),
     },
+    "tasks.marking": {"challenge", "images", "nifti"},
     "tasks.deformation": {
         *("challenge", "errors", "fields", "inputs", "metrics.jacobian", "model", "nifti"),
         *("tasks.measuring", "tasks.placing", "volumes"),
@@ -116,7 +117,7 @@ ALLOWED = {
     },
     "tasks.uncertainty": {
         *("blocks", "challenge", "errors", "images", "inputs", "metrics.filtering", "model", "nifti"),
-        *("tasks.measuring", "tasks.placing", "volumes"),
+        *("tasks.marking", "tasks.measuring", "tasks.placing", "volumes"),
     },
     "tasks.multi_rater": {
         *("blocks", "challenge", "errors", "inputs", "metrics.raters", "model", "nifti", "policy"),
@@ -131,8 +132,8 @@ ALLOWED = {
         *("metrics.registry", "metrics.survival", "model", "policy", "subject_tables"),
     },
     "tasks.synthesis": {
-        *("blocks", "challenge", "errors", "images", "inputs", "metrics.intensity", "metrics.registry"),
-        *("model", "nifti", "policy", "tasks", "tasks.measuring", "tasks.placing", "volumes"),
+        *("blocks", "challenge", "errors", "inputs", "metrics.intensity", "metrics.registry", "model"),
+        *("nifti", "policy", "tasks", "tasks.marking", "tasks.measuring", "tasks.placing", "volumes"),
     },
     "scoring": {"challenge", "errors", "inputs", "model", "policy", "tasks"},
     "pipeline": {

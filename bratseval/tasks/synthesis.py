@@ -16,7 +16,6 @@ import numpy as np
 from bratseval.blocks import Geometry
 from bratseval.challenge import Challenge
 from bratseval.errors import InputError, Problem
-from bratseval.images import read_labels, remap_labels
 from bratseval.inputs import example_name, find_part, reference_of, submitted, untold
 from bratseval.metrics.intensity import Bounds, Intensity, compare, percentile_bounds
 from bratseval.metrics.registry import find_metric
@@ -24,11 +23,11 @@ from bratseval.model import Case, CaseResult, Part, Reference, Score
 from bratseval.nifti import Grid
 from bratseval.policy import by_rule, expected_scores, missing_value, unscored
 from bratseval.tasks import segmentation
+from bratseval.tasks.marking import mask_of, read_any_labels, whole_grid
 from bratseval.tasks.measuring import metrics_reading, penalized
 from bratseval.tasks.placing import expected_grid, on_grid, read_map
 from bratseval.volumes import Volume, read_volume
 
-POSITIVE = range(1, 256)  # labels that `any` stands for; larger ones are read as the last
 MOST = 1e30  # of an intensity: any number of the stored type can be compared with it
 
 
@@ -62,7 +61,9 @@ def read_reference(case: Case, challenge: Challenge) -> Reference:
     labels: np.ndarray | None = None
     segmented: Reference | None = None
     if "image" in challenge.files.reference_parts:
-        grid, labels = _read_labels(path, challenge, problems)
+        segmented_image = read_any_labels(path, challenge)
+        problems += segmented_image.notes
+        grid, labels = segmented_image.grid, whole_grid(segmented_image)
         images = {part.region: _on_reference(part.path, grid, problems) for part in _images(case, challenge)}
         if (rules := segmentation_rules(challenge)) is not None:
             segmented = segmentation.read_reference(case, rules)
@@ -189,17 +190,6 @@ def _on_reference(path: Path, grid: Grid, problems: list[Problem], *, mask: bool
     return volume
 
 
-def _read_labels(path: Path, challenge: Challenge, problems: list[Problem]) -> tuple[Grid, np.ndarray]:
-    """Labels of every voxel. Raises InputError."""
-    image = remap_labels(read_labels(path, POSITIVE, "background", above=POSITIVE[-1]), challenge.remap)
-    problems += image.notes
-    labels = np.zeros(image.grid.shape, np.uint8, order="F")
-    labels[tuple(slice(a, a + n) for a, n in zip(image.offset, image.labels.shape, strict=True))] = (
-        image.labels
-    )
-    return image.grid, labels
-
-
 def _mask(case: Case, challenge: Challenge, grid: Grid, problems: list[Problem]) -> np.ndarray | None:
     """The mask that is compared in, None where the challenge has none. Raises InputError for an empty one."""
     if "mask" not in challenge.files.reference_parts:
@@ -292,10 +282,7 @@ def _region(truth: Truth, name: str, challenge: Challenge) -> np.ndarray:
     marked = np.ones(truth.grid.shape, bool, order="F") if truth.mask is None else truth.mask
     if region is None or not region.labels or truth.labels is None:
         return marked
-    table = np.full(256, "any" in region.labels)
-    table[0] = False
-    table[[challenge.labels[label] for label in region.labels if label != "any"]] = True
-    return marked & (table != region.outside)[truth.labels]
+    return marked & mask_of(truth.labels, name, challenge)
 
 
 def _measured(

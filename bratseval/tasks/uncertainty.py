@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,16 +10,16 @@ import numpy as np
 from bratseval.blocks import Geometry, Uncertainty
 from bratseval.challenge import Challenge
 from bratseval.errors import InputError, Problem
-from bratseval.images import LabelImage, read_labels, remap_labels
+from bratseval.images import LabelImage
 from bratseval.inputs import example_name, find_part, reference_of, submitted
 from bratseval.metrics.filtering import Filtering, filter_by_uncertainty
 from bratseval.model import Case, CaseResult, Cell, Reference, Score
 from bratseval.nifti import Grid
+from bratseval.tasks.marking import POSITIVE, mask_of, read_any_labels, whole_grid
 from bratseval.tasks.measuring import measure, penalized
 from bratseval.tasks.placing import expected_grid, on_grid, read_map, read_on_grid
 from bratseval.volumes import Volume, read_volume
 
-POSITIVE = range(1, 256)  # labels that `any` stands for; larger ones are read as the last
 LOWEST, HIGHEST = 0.0, 100.0
 ROUNDING = 1e-3  # granted beyond the ends of the scale
 
@@ -37,7 +36,7 @@ class Truth:
 def read_reference(case: Case, challenge: Challenge) -> Reference:
     """Read the reference labels, and the brain: what is above 0 in any image of it. Raises InputError."""
     path = reference_of(case)
-    image = _read_labels(path, challenge)
+    image = read_any_labels(path, challenge)
     part = find_part(case.reference_parts, "brain")
     if part is None:
         message = f"{path}: no image beside it tells where the brain is"
@@ -56,7 +55,7 @@ def read_reference(case: Case, challenge: Challenge) -> Reference:
         message = f"{part.path}: negative voxels (down to {lowest[0]:g}) count as outside the brain"
         hint = "the official script would let them weigh negatively; give a mask or an image without them"
         problems.append(Problem("warning", "NII016", message, hint, file=str(part.path)))
-    truth = Truth(image.grid, _flat(image), brain.values.ravel(order="K"))
+    truth = Truth(image.grid, whole_grid(image).ravel(order="K"), brain.values.ravel(order="K"))
     return Reference(truth, tuple(problems), image.grid.shape)
 
 
@@ -66,14 +65,14 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     rules = challenge.uncertainty or Uncertainty()
     problems: list[Problem] = []
     image = _read_segmentation(truth.grid, case, challenge, problems)
-    labels = _flat(image)
+    labels = whole_grid(image).ravel(order="K")
     # What neither side marks and lies outside the brain counts nowhere.
     voxels = np.flatnonzero(truth.brain | (truth.labels > 0) | (labels > 0))
     brain, sides = truth.brain[voxels], (truth.labels[voxels], labels[voxels])
     scores: list[Score] = []
     curves: list[tuple[Cell, ...]] = []
     for region in challenge.scored_regions:
-        marked, predicted = (_mask(side, region, challenge) for side in sides)
+        marked, predicted = (mask_of(side, region, challenge) for side in sides)
         try:
             volume = _map(case, region, truth.grid, challenge, problems)
         except InputError as error:
@@ -116,7 +115,7 @@ def _read_segmentation(
     """The submitted labels. Raises InputError."""
     path = submitted(case)
     image, found, _ = read_on_grid(
-        lambda judge: _read_labels(path, challenge, judge),
+        lambda judge: read_any_labels(path, challenge, judge),
         grid,
         path,
         challenge.geometry,
@@ -124,27 +123,6 @@ def _read_segmentation(
     )
     problems += found
     return image
-
-
-def _read_labels(path: Path, challenge: Challenge, judge: Callable[[Grid], None] | None = None) -> LabelImage:
-    image = read_labels(path, POSITIVE, "background", above=POSITIVE[-1], judge=judge)
-    return remap_labels(image, challenge.remap)
-
-
-def _flat(image: LabelImage) -> np.ndarray:
-    """Labels of every voxel of the grid."""
-    labels = np.zeros(image.grid.shape, np.uint8, order="F")
-    box = tuple(slice(a, a + n) for a, n in zip(image.offset, image.labels.shape, strict=True))
-    labels[box] = image.labels
-    return labels.ravel(order="K")
-
-
-def _mask(labels: np.ndarray, region: str, challenge: Challenge) -> np.ndarray:
-    names = challenge.regions[region].labels
-    table = np.full(256, "any" in names)
-    table[0] = False
-    table[[challenge.labels[name] for name in names if name != "any"]] = True
-    return table[labels]
 
 
 def _status(reference: np.ndarray, prediction: np.ndarray) -> str:
