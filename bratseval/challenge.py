@@ -122,14 +122,28 @@ class Challenge(Model):
 
     @model_validator(mode="after")
     def _names_agree(self) -> Challenge:
+        faults = [
+            *self._metric_faults(),
+            *self._region_faults(),
+            *self._ranking_faults(),
+            *self._lesion_faults(),
+            *self._task_faults(),
+            *self._patterns_fit(),
+            *self._synthesis_fits(),
+        ]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def _metric_faults(self) -> list[str]:
+        """Metrics read what the task has, in regions that exist."""
         faults: list[str] = []
-        reads = TASK_RECORDS[self.task]
         for column, spec in self.metrics.items():
-            entry = find_metric(spec.metric or column)[1]
+            entry = find_metric(spec.metric)[1]
             role = "table" if entry.reads in TABLE_RECORDS else entry.reads
             if entry.reads in TEAM_RECORDS and role not in self.files.team:
                 faults.append(f"metrics.{column}: files.team has no pattern for {role}")
-            if entry.reads not in (*reads, "rounds"):
+            if entry.reads not in (*TASK_RECORDS[self.task], "rounds"):
                 faults.append(f"metrics.{column}: {entry.name} cannot be computed in a {self.task} challenge")
             faults += [
                 f"metrics.{column}: {name!r} is not one of the regions {', '.join(self.regions)}"
@@ -137,8 +151,13 @@ class Challenge(Model):
                 if name not in self.regions
             ]
             faults += [f"metrics.{column}.{fault}" for fault in _pooling_faults(self.task, spec)]
+        return faults
+
+    def _region_faults(self) -> list[str]:
+        """Regions name labels and regions that exist, and are there where the task has any."""
+        faults: list[str] = []
+        known = [*self.labels, *(["any"] if self.task in ("uncertainty", "synthesis") else [])]
         for name, region in self.regions.items():
-            known = [*self.labels, *(["any"] if self.task in ("uncertainty", "synthesis") else [])]
             faults += [
                 f"regions.{name}: label {label!r} is not in labels ({', '.join(self.labels)})"
                 for label in (*region.labels, *(region.needs or []))
@@ -146,6 +165,8 @@ class Challenge(Model):
             ]
             if not region.labels and self.task in ("segmentation", "uncertainty"):
                 faults.append(f"regions.{name}: no label is named")
+            if region.outside and self.task != "synthesis":
+                faults.append(f"regions.{name}.outside: has no meaning in a {self.task} challenge")
             if self.task == "uncertainty" and f"uncertainty_{name}" not in self.files.prediction_parts:
                 faults.append(f"regions.{name}: files.prediction_parts has no uncertainty_{name}")
             faults += [
@@ -153,7 +174,13 @@ class Challenge(Model):
                 for other in region.join_by
                 if other not in self.regions
             ]
-        faults += [
+        if self.task not in _PERHAPS_WITHOUT and bool(self.regions) == (self.task in _WITHOUT_REGIONS):
+            faults.append("regions: a registration has none, nor has a table; every other task needs one")
+        return faults
+
+    def _ranking_faults(self) -> list[str]:
+        """What is ranked exists."""
+        faults = [
             f"ranking.regions: {name!r} is not one of {', '.join(self.regions)}"
             for name in self.ranking.regions
             if name not in self.regions
@@ -164,31 +191,32 @@ class Challenge(Model):
                     self.facts(name)
                 except KeyError as unknown:
                     faults.append(f"ranking.{kind}: {name!r} is not a metric; {unknown.args[0]}")
-        faults += self._mixed_directions()
+        return faults + self._mixed_directions()
+
+    def _lesion_faults(self) -> list[str]:
+        faults: list[str] = []
         if self.lesions.matching == "contact" and "reference" not in self.lesions.merge:
             dilations = [self.rules(name).dilation_voxels for name in self.regions]
             if any(dilations):
                 faults.append("lesions: matching by contact with dilation needs merge: [reference]")
-        if self.task not in _PERHAPS_WITHOUT and bool(self.regions) == (self.task in _WITHOUT_REGIONS):
-            faults.append("regions: a registration has none, nor has a table; every other task needs one")
-        faults += [
+        if self.lesions.average_over == "large" and self.lesions.large_mm3 is None:
+            faults.append("lesions.average_over: large needs large_mm3")
+        return faults
+
+    def _task_faults(self) -> list[str]:
+        """Blocks and files belong to the task."""
+        faults = [
             f"{block}: has no meaning in a {self.task} challenge"
             for block in ("registration", "uncertainty", "synthesis", "table")
             if getattr(self, block) is not None and self.task != block
         ]
-        faults += self._patterns_fit()
-        faults += self._synthesis_fits()
         for task, roles in REFERENCE_ROLES.items():
             absent = [role for role in roles if role not in self.files.reference_parts]
             if self.task == task and absent:
                 faults.append(f"files.reference_parts: a {task} challenge needs {', '.join(absent)}")
         if self.expected.grid is not None and self.task == "multi_rater":
             faults.append("expected.grid: the tasks of a multi_rater case have grids of their own")
-        if self.lesions.average_over == "large" and self.lesions.large_mm3 is None:
-            faults.append("lesions.average_over: large needs large_mm3")
-        if faults:
-            raise ValueError("; ".join(faults))
-        return self
+        return faults
 
     def _patterns_fit(self) -> list[str]:
         """Cases come from file names, but where a team hands in one table."""

@@ -32,7 +32,13 @@ ChallengeArgument = Annotated[
     str, typer.Argument(metavar="CHALLENGE", help="Bundled name or path of a YAML file.")
 ]
 References = Annotated[
-    Path, typer.Option("-r", "--references", metavar="DIR", help="Folder of reference files.")
+    Path,
+    typer.Option(
+        "-r",
+        "--references",
+        metavar="DIR|CSV",
+        help="Folder of reference files, or the one table of answers.",
+    ),
 ]
 Predictions = Annotated[
     Path,
@@ -232,7 +238,10 @@ def evaluate(
     references: Annotated[
         Path | None,
         typer.Option(
-            "-r", "--references", metavar="DIR", help="Folder of reference files; not for a team's log alone."
+            "-r",
+            "--references",
+            metavar="DIR|CSV",
+            help="Folder of reference files, or the one table of answers; not for a team's log alone.",
         ),
     ] = None,
     team: Team = "",
@@ -257,7 +266,9 @@ def validate(
     predictions: Predictions,
     references: Annotated[
         Path | None,
-        typer.Option("-r", "--references", metavar="DIR", help="References: expected cases and their grids."),
+        typer.Option(
+            "-r", "--references", metavar="DIR|CSV", help="References: expected cases and their grids."
+        ),
     ] = None,
     cases: Annotated[
         Path | None,
