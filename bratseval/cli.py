@@ -353,6 +353,7 @@ def info() -> None:
         "pydantic",
         "ruamel.yaml",
         "nibabel",
+        "pillow",
     ):
         print(f"{package} {version(package)}")
 
