@@ -121,12 +121,16 @@ def missing_counts(rows: Iterable[ScoreRow]) -> dict[str, int]:
 def subject_counts(rows: Iterable[ScoreRow]) -> tuple[int, dict[str, int]]:
     """Number of subjects, and of those that each team lacks, where teams hand in tables instead of cases."""
     rows = list(rows)
-    total = max((int(row.value) for row in rows if row.metric == "subjects" and row.value), default=0)
-    return total, {
-        row.team: total if row.status in PENALIZED else int(row.value or 0)
-        for row in rows
-        if row.metric == "missing_subjects"
-    }
+    of_site: dict[str, int] = {}
+    for row in rows:
+        if row.metric == "subjects":
+            of_site[row.institution] = max(int(row.value or 0), of_site.get(row.institution, 0))
+    missing: Counter[str] = Counter()
+    for row in rows:
+        if row.metric == "missing_subjects":
+            lost = of_site.get(row.institution, 0) if row.status in PENALIZED else int(row.value or 0)
+            missing[row.team] += lost
+    return sum(of_site.values()), dict(missing)
 
 
 def case_means(scores: ScoreGrid, spec: Ranking) -> np.ndarray:

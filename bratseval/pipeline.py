@@ -231,7 +231,8 @@ def plan(
         cases += own
         if challenge.team_metrics:
             of_team, lacking = team_case(challenge, found.files.get(""), one.team, predictions)
-            cases.append(of_team)
+            site = options.institution if challenge.task == "table" else ""  # a training has none
+            cases.append(replace(of_team, institution=site))
             problems += lacking
         problems += faults
     if challenge.cohorts is not None and expected:

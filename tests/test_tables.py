@@ -806,3 +806,28 @@ def test_mistakes_in_the_configuration(place: Place, blocks: dict[str, object], 
     assert "error[CFG" in done.stderr
     assert says in " ".join(done.stderr.split())
     assert not out.exists()
+
+
+def test_institutions_keep_their_tables_and_send_their_scores(place: Place) -> None:
+    """Each scores its own subjects; the mean over institutions is ranked, subjects are counted together."""
+    sound = with_line(7, "00006,0.1")  # at site b the area falls from 1 to 0: its two subjects change places
+    place.write(ANSWERS, sound, with_line(2, "00001,x"))
+    sites = {"site a": [1, 2, 3, 4], "site b": [5, 6]}
+    lines = ANSWERS.splitlines()
+    for site, numbers in sites.items():
+        answers = place.root / f"{site}.csv"
+        answers.write_text("\n".join([lines[0], *(lines[number] for number in numbers)]) + "\n")
+        sides = ("-s", place.root / "teams", "-r", answers, "-o", place.root / site)
+        command("run", place.challenge, *sides, "--institution", site, "-q")
+    folders = [place.root / site for site in sites]
+    for verb, arguments in {"merge": folders, "rank": [place.challenge, *folders]}.items():
+        done = command(verb, *arguments, "-o", place.root / verb, "--fail-on", "never")
+        assert done.returncode == 0, done.stderr
+        rows = {row["team"]: row for row in table(place.root / verb / "leaderboard.csv")}
+        # The subject that the other team lacks loses both comparisons of its site.
+        assert float(rows["sound"]["score"]) == (1 + 0) / 2
+        assert float(rows["other"]["score"]) == (2 / 4 + 1) / 2
+        assert [(rows[team]["cases"], rows[team]["missing_cases"]) for team in ("sound", "other")] == [
+            ("6", "0"),
+            ("6", "1"),
+        ]
