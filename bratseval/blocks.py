@@ -365,12 +365,11 @@ class SubjectTable(Model):
     classes: int = Field(2, ge=2, le=1000, description="Number of classes, from 0.")
     low: Value | None = Field(None, description="Smallest number that may be submitted.")
     high: Value | None = Field(None, description="Largest.")
-    missing_label: int | None = Field(
+    missing_label: Annotated[int, Field(ge=0, le=1000)] | Literal["next_class"] | None = Field(
         None,
-        ge=0,
-        le=1000,
         description="Label of a subject without a usable prediction; by default one beyond the classes. It "
-        "is a class of its own, which is always wrong and lowers unweighted averages (BraTS-Path 2026: 10).",
+        "is a class of its own, which is always wrong and lowers unweighted averages (BraTS-Path 2026: 10). "
+        "next_class: the class after its own, so that it is a false positive there, as a wrong label is.",
     )
     missing_rows: Literal["penalized", "dropped"] = Field(
         "penalized",
@@ -393,7 +392,7 @@ class SubjectTable(Model):
             faults.append(f"prediction: {len(self.prediction)} columns for {self.classes} classes")
         if self.submitted == "score" and self.classes != 2:
             faults.append("classes: a score tells two classes apart")
-        if self.missing_label is not None and self.missing_label < self.classes:
+        if isinstance(self.missing_label, int) and self.missing_label < self.classes:
             faults.append(
                 f"missing_label: {self.missing_label} is a class, so that missing rows could be right"
             )

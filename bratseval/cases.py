@@ -270,6 +270,13 @@ def find_references(challenge: Challenge, folder: Path) -> Found:
                 f"expected file names like {example_name(challenge.files.reference[0])}",
             )
         )
+    if headless := sorted(set(found.parts) - set(found.files)):
+        names = ", ".join(headless[:10]) + (f", and {len(headless) - 10} more" if len(headless) > 10 else "")
+        message = (
+            f"{len(headless)} cases have files beside a reference that is not there ({names}); not scored"
+        )
+        hint = f"expected a name like {example_name(challenge.files.reference[0], headless[0])}"
+        return replace(found, problems=(*found.problems, Problem("error", "SUB014", message, hint)))
     return found
 
 

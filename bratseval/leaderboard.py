@@ -69,6 +69,8 @@ def rank_teams(rows: Sequence[ScoreRow], challenge: Challenge) -> Leaderboard:
     }
     missing = missing_counts(rows)
     cases = sum(bool(case) for _, case in scores.cases)
+    if not cases:  # only numbers over all cases are ranked, or there are tables instead of cases
+        cases = len({(row.institution, row.case) for row in rows if row.case})
     if not cases:
         cases, missing = subject_counts(rows)
     baselines = sorted({row.team for row in rows} & set(spec.baselines))

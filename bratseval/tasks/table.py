@@ -280,30 +280,34 @@ def _record(records: Mapping[str, object], challenge: Challenge, column: str) ->
 
 
 def _classified(
-    rules: SubjectTable, answers: np.ndarray, scores: np.ndarray, named: np.ndarray
+    rules: SubjectTable, answers: np.ndarray, named: np.ndarray, scores: np.ndarray | None = None
 ) -> dict[str, object]:
-    """Records of a classification: scores (n, classes), and the labels that are named (n,), nan for none."""
-    beyond = rules.classes if rules.missing_label is None else rules.missing_label
+    """Records of a classification: labels that are named (n,), nan for none, and scores (n, classes).
+
+    By default the scores are the labels, 0 or 1; a label beyond the classes has none.
+    """
     reference = answers[:, 0].astype(np.int64)
-    labels = np.where(np.isnan(named), beyond, named).astype(np.int64)
+    missing = rules.classes if rules.missing_label is None else rules.missing_label
+    wrong = (reference + 1) % rules.classes if missing == "next_class" else missing
+    labels = np.where(np.isnan(named), wrong, named).astype(np.int64)
+    if scores is None:
+        scores = (labels[:, None] == np.arange(rules.classes)).astype(np.float64)
     return {"labels": Labels(reference, labels, rules.classes), "scores": Scores(reference, scores)}
 
 
 def _of_labels(rules: SubjectTable, answers: np.ndarray, values: np.ndarray) -> dict[str, object]:
-    # A missing label is a label too: no class is named, as one-hot encoding has it.
-    scores = (values == np.arange(rules.classes)).astype(np.float64)
-    return _classified(rules, answers, scores, values[:, 0])
+    return _classified(rules, answers, values[:, 0])
 
 
 def _of_score(rules: SubjectTable, answers: np.ndarray, values: np.ndarray) -> dict[str, object]:
     scores = np.hstack([1 - values, values])
     named = np.where(np.isnan(values[:, 0]), np.nan, values[:, 0] >= 0.5)
-    return _classified(rules, answers, scores, named)
+    return _classified(rules, answers, named, scores)
 
 
 def _of_probabilities(rules: SubjectTable, answers: np.ndarray, values: np.ndarray) -> dict[str, object]:
     named = np.where(np.isnan(values[:, 0]), np.nan, np.argmax(np.nan_to_num(values), axis=1))
-    return _classified(rules, answers, values, named)
+    return _classified(rules, answers, named, values)
 
 
 def _of_times(rules: SubjectTable, answers: np.ndarray, values: np.ndarray) -> dict[str, object]:
