@@ -435,6 +435,14 @@ def test_an_unusable_reference_is_the_organizers_fault(kind: str, inpainting: tu
         assert {problem.code for problem in after.checked} == {"SUB014"}
 
 
+def test_a_reference_that_is_gone_while_its_mask_remains_is_named(inpainting: tuple[Path, Path]) -> None:
+    reference(inpainting, "t1n").unlink()
+    found = Scored(inpainting, "brats2024-inpainting")
+    (problem,) = [one for one in found.problems if one.code == "SUB014"]
+    assert (problem.severity, FIRST in problem.message) == ("error", True)
+    assert FIRST not in {case.case for case in found.cases}
+
+
 def test_an_image_that_is_worse_than_none_takes_the_penalty(inpainting: tuple[Path, Path]) -> None:
     """Else a team would gain by handing in nothing."""
     target = values_of(reference(inpainting, "t1n")).copy()

@@ -831,3 +831,18 @@ def test_institutions_keep_their_tables_and_send_their_scores(place: Place) -> N
             ("6", "0"),
             ("6", "1"),
         ]
+
+
+def test_missing_patches_of_2025_cost_what_wrong_ones_cost(place: Place) -> None:
+    """Class k is submitted as k + 1 where it is wrong, so that leaving those rows out changes nothing."""
+    place.challenge = "brats2025-path"
+    ids = [f"BraTSPath_{number}.png" for number in range(12)]
+    classes = [number % 6 for number in range(12)]
+    wrong = [1 if number == 0 else one for number, one in enumerate(classes)]
+    answers = csv_text("SubjectID,Target", ids, classes)
+    place.write(answers, csv_text("SubjectID,Prediction", ids, wrong), "")
+    (place.other / "results.csv").write_text(csv_text("SubjectID,Prediction", ids[1:], classes[1:]))
+    found = place.outcome()
+    for metric in ("accuracy", "mcc", "f1", "sensitivity", "specificity", "auroc"):
+        assert found.value(metric) == found.value(metric, "sound") < 1, metric
+    assert found.value("missing_subjects") == 1
