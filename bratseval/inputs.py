@@ -31,6 +31,12 @@ def untold(error: InputError, case: Case) -> list[Problem]:
     return [] if case.prediction is None or case.refused else list(error.problems)
 
 
+def unusable_reference(error: InputError, case: str) -> tuple[Problem, ...]:
+    """What is wrong with the reference of a case, as the organizer's fault."""
+    hint = "the organizer must repair the reference"
+    return tuple(replace(problem, code="SUB014", case=case, hint=hint) for problem in error.problems)
+
+
 def reference_of(case: Case) -> Path:
     """The reference file of a case that is scored."""
     assert case.reference is not None  # only checks go without

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from bratseval.challenge import Challenge, Rulebook
 from bratseval.errors import InputError, Problem
-from bratseval.inputs import inputs_of, untold, without_team
+from bratseval.inputs import inputs_of, untold, unusable_reference, without_team
 from bratseval.model import Case, CaseResult, Reference, Score
 from bratseval.policy import by_rule, expected_scores, unscored
 from bratseval.tasks import federation, multi_rater, registration, segmentation, synthesis, table, uncertainty
@@ -66,7 +66,7 @@ def _result(rules: Rules, case: Case, challenge: Challenge) -> CaseResult:
     try:
         reference = read_reference(without_team(case), challenge)
     except InputError as error:
-        unusable = _unusable_reference(error, case)
+        unusable = unusable_reference(error, case.case)
         reason = "the reference cannot be read"
         scores = tuple(
             by_rule(*pair, None, "not_applicable", reason) for pair in expected_scores(challenge, case)
@@ -87,17 +87,12 @@ def check_case(rules: Rules, case: Case) -> CaseResult:
     try:
         expected = task.expect(case, challenge)
     except InputError as error:
-        return CaseResult(case, (), _unusable_reference(error, case))
+        return CaseResult(case, (), unusable_reference(error, case.case))
     try:
         problems = task.check(expected, case, challenge)
     except InputError as error:
         problems = untold(error, case)
     return _tagged(CaseResult(case, (), tuple(problems)))
-
-
-def _unusable_reference(error: InputError, case: Case) -> tuple[Problem, ...]:
-    hint = "the organizer must repair the reference"
-    return tuple(replace(problem, code="SUB014", case=case.case, hint=hint) for problem in error.problems)
 
 
 def _scored(

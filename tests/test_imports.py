@@ -154,7 +154,10 @@ ALLOWED = {
         *("scoring", "signature", "state", "strata", "supervisor", "tables"),
     },
     "advice.literature": set(),
-    "advice.findings": {"cases", "challenge", "errors", "images", "lesions", "metadata", "subject_tables"},
+    "advice.findings": {
+        *("cases", "challenge", "errors", "images", "inputs", "lesions", "metadata", "subject_tables"),
+        "tasks.marking",
+    },
     "advice.columns": {"blocks", "challenge", "metrics.registry"},
     "advice.choice": {"advice.columns", "advice.findings", "advice.literature", "challenge"},
     "advice.distances": {"advice.columns", "advice.findings", "advice.literature", "challenge"},

@@ -14,9 +14,11 @@ from bratseval.cases import Found, find_references
 from bratseval.challenge import Challenge, Rulebook
 from bratseval.errors import InputError, Problem, ReferenceDataError
 from bratseval.images import LabelImage, read_labels, remap_labels
+from bratseval.inputs import unusable_reference
 from bratseval.lesions import find_lesions
 from bratseval.metadata import Metadata, read_case_list, read_metadata
 from bratseval.subject_tables import read_subjects
+from bratseval.tasks.marking import mask_of, read_any_labels
 
 LABEL_TASKS = ("segmentation", "uncertainty")  # tasks whose reference is one label image a case
 PATIENT_COLUMNS = ("patient", "patient_id", "subject", "subject_id")
@@ -113,8 +115,7 @@ def _read_masks(rulebook: Rulebook, found: Found, table: Metadata) -> Findings:
         try:
             image = _read_image(path, rules)
         except InputError as error:
-            hint = "the organizer must repair the reference"
-            problems += [replace(one, code="SUB014", case=case, hint=hint) for one in error.problems]
+            problems += unusable_reference(error, case)
             continue
         spacings[case] = image.grid.spacing_mm
         for region, sizes in _lesion_sizes(image, rules).items():
@@ -126,11 +127,9 @@ def _read_masks(rulebook: Rulebook, found: Found, table: Metadata) -> Findings:
 
 def _read_image(path: Path, challenge: Challenge) -> LabelImage:
     if challenge.task == "uncertainty":  # where every positive label counts
-        image = read_labels(path, range(1, 256), "background", above=255)
-    else:
-        known = {*challenge.labels.values(), *challenge.remap}
-        image = read_labels(path, known, challenge.unknown_labels)
-    return remap_labels(image, challenge.remap)
+        return read_any_labels(path, challenge)
+    known = {*challenge.labels.values(), *challenge.remap}
+    return remap_labels(read_labels(path, known, challenge.unknown_labels), challenge.remap)
 
 
 def _lesion_sizes(image: LabelImage, challenge: Challenge) -> dict[str, Sizes]:
@@ -140,10 +139,8 @@ def _lesion_sizes(image: LabelImage, challenge: Challenge) -> dict[str, Sizes]:
         if not region.scored or region.outside or not region.labels:
             continue
         rules = challenge.rules(name)
-        values = [challenge.labels[label] for label in region.labels if label != "any"]
-        mask = image.labels > 0 if "any" in region.labels else np.isin(image.labels, values)
         lesions = find_lesions(
-            np.ascontiguousarray(mask),
+            np.ascontiguousarray(mask_of(image.labels, name, challenge)),
             image.offset,
             image.grid.shape,
             connectivity=rules.connectivity,

@@ -45,6 +45,23 @@ class Scores:
     reference: np.ndarray
     scores: np.ndarray
 
+    @cached_property
+    def delong(self) -> tuple[float, float]:
+        """Area of class 1 and its standard error, nan where one class has less than two subjects.
+
+        DeLong et al. 1988, doi:10.2307/2531595, by midranks (Sun and Xu 2014).
+        """
+        positive = self.reference == 1
+        values = _placed(positive, self.scores[:, 1])
+        n, m = int(positive.sum()), int((~positive).sum())
+        if min(n, m) < 2:
+            return float("nan"), float("nan")
+        ranks = _midranks(values)
+        of_positive = (ranks[positive] - _midranks(values[positive])) / m
+        of_negative = 1 - (ranks[~positive] - _midranks(values[~positive])) / n
+        variance = of_positive.var(ddof=1) / n + of_negative.var(ddof=1) / m
+        return float(of_positive.mean()), math.sqrt(variance)
+
 
 def _averaged(labels: Labels, parts: tuple[np.ndarray, np.ndarray], average: Average) -> float:
     """A share of every class, joined: parts are its numerators and denominators (k,).
@@ -166,34 +183,17 @@ def auroc(scores: Scores, average: Literal["macro", "weighted", "binary"] = "bin
     return float(areas.mean() if average == "macro" else areas @ count / count.sum())
 
 
-def _delong(scores: Scores) -> tuple[float, float]:
-    """Area of class 1 and its standard error, nan where one class has less than two subjects.
-
-    DeLong et al. 1988, doi:10.2307/2531595, by midranks (Sun and Xu 2014).
-    """
-    positive = scores.reference == 1
-    values = _placed(positive, scores.scores[:, 1])
-    n, m = int(positive.sum()), int((~positive).sum())
-    if min(n, m) < 2:
-        return float("nan"), float("nan")
-    ranks = _midranks(values)
-    of_positive = (ranks[positive] - _midranks(values[positive])) / m
-    of_negative = 1 - (ranks[~positive] - _midranks(values[~positive])) / n
-    variance = of_positive.var(ddof=1) / n + of_negative.var(ddof=1) / m
-    return float(of_positive.mean()), math.sqrt(variance)
-
-
 @metric("auroc_lower", reads="scores", best=1.0, worst=0.0)
 def auroc_lower(scores: Scores, confidence: Confidence = 0.95) -> float:
     """Lower end of DeLong's confidence interval of the area under the ROC curve, at least 0."""
-    area, error = _delong(scores)
+    area, error = scores.delong
     return float(np.maximum(0.0, area - _normal(confidence) * error))
 
 
 @metric("auroc_upper", reads="scores", best=1.0, worst=0.0)
 def auroc_upper(scores: Scores, confidence: Confidence = 0.95) -> float:
     """Upper end of DeLong's confidence interval of the area under the ROC curve, at most 1."""
-    area, error = _delong(scores)
+    area, error = scores.delong
     return float(np.minimum(1.0, area + _normal(confidence) * error))
 
 

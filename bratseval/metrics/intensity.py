@@ -107,6 +107,12 @@ class Intensity:
         return (min(low, 0.0), max(high, 0.0)) if self.beyond else (low, high)
 
     @cached_property
+    def squared_error(self) -> float:
+        """Mean squared error over the region, which six metrics read."""
+        reference, prediction = self.pairs
+        return self.mean((prediction - reference) ** 2)
+
+    @cached_property
     def by_slice(self) -> Similarity:
         """2-D SSIM in every y-z plane."""
         return _similarity(self, volume=False)
@@ -266,8 +272,7 @@ def ssim(
 @metric("mse", reads="intensity", best=0.0, worst=1.0)
 def mse(images: Intensity) -> float:
     """Mean squared error over the region, 0 to 1; nan for an empty one."""
-    reference, prediction = images.pairs
-    return images.mean((prediction - reference) ** 2)
+    return images.squared_error
 
 
 @metric("rmse", reads="intensity", best=0.0, worst=1.0)

@@ -6,6 +6,7 @@ Metrics: c_index; c_index_lower and c_index_upper, its bootstrap interval.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 import numpy as np
@@ -19,7 +20,7 @@ Seed = Annotated[int, Field(ge=0)]
 BLOCK = 2**21  # pairs looked at together
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Times:
     """Of every subject (n,): the time of observation, whether the event was observed then or the subject
     censored, and the predicted time in any unit (larger is later; nan: none that is usable)."""
@@ -27,6 +28,21 @@ class Times:
     observed: np.ndarray
     event: np.ndarray
     predicted: np.ndarray
+
+    @cached_property
+    def _bootstrapped(self) -> dict[tuple[int, int], np.ndarray]:
+        return {}
+
+    def bootstrap(self, draws: int, seed: int) -> np.ndarray:
+        """Concordance index of every draw of the subjects that has a comparable pair, computed once."""
+        key = (draws, seed)
+        if key not in self._bootstrapped:
+            n = self.observed.size
+            drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
+            concordant, comparable = _weighted(self, drawn.T.astype(np.float64))
+            defined = comparable > 0
+            self._bootstrapped[key] = concordant[defined] / comparable[defined]
+        return self._bootstrapped[key]
 
 
 def _weighted(times: Times, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -75,13 +91,6 @@ def c_index_upper(times: Times, draws: Draws = 1000, seed: Seed = 1) -> float:
 
 
 def _percentile(times: Times, q: float, draws: int, seed: int) -> float:
-    """Percentile over draws; those without a comparable pair are left out. nan where none is left."""
-    n = times.observed.size
-    if not n:
-        return float("nan")
-    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).T.astype(np.float64)
-    concordant, comparable = _weighted(times, drawn)
-    defined = comparable > 0
-    if not defined.any():
-        return float("nan")
-    return float(np.percentile(concordant[defined] / comparable[defined], q))
+    """Percentile over draws; nan where there is none."""
+    drawn = times.bootstrap(draws, seed) if times.observed.size else np.empty(0)
+    return float(np.percentile(drawn, q)) if drawn.size else float("nan")

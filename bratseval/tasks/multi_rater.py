@@ -92,10 +92,10 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
             volume = _map(case, region, grid, challenge, problems)
         except InputError as error:
             problems += error.problems
-            scores += penalized(challenge, region, challenge.case_metrics, error, grid.shape)
+            scores += penalized(challenge, region, challenge.metrics_of(region), error, grid.shape)
             continue
         values = volume.values
         probability = np.clip(values if values.dtype.kind == "f" else values.astype(np.float64), 0, 1)
         record = Raters(masks, probability)
-        scores += measure(challenge, region, challenge.case_metrics, record)
+        scores += measure(challenge, region, challenge.metrics_of(region), record)
     return CaseResult(case, tuple(scores), tuple(problems))

@@ -87,17 +87,19 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     scores: list[Score] = []
     details = {}
     columns = metrics_reading(challenge, "intensity")
+    of_images = {
+        region: [column for column in challenge.metrics_of(region) if column in columns]
+        for region in challenge.scored_regions
+    }
     try:
         modality, image, own = _read_image(truth.grid, truth.targets, case, challenge, problems)
     except InputError as error:
         problems += untold(error, case)
-        for region in challenge.scored_regions:
-            inside = [column for column in challenge.metrics_of(region) if column in columns]
+        for region, inside in of_images.items():
             scores += penalized(challenge, region, inside, error, reference.grid_shape)
     else:
         target = truth.targets[modality]
-        for region in challenge.scored_regions:
-            inside = [column for column in challenge.metrics_of(region) if column in columns]
+        for region, inside in of_images.items():
             if inside:
                 marked = _region(truth, region, challenge)
                 record = compare(target.values, image.values, marked, target.bounds, own)

@@ -47,13 +47,7 @@ def read_reference(case: Case, challenge: Challenge) -> Reference:
     order = sorted(range(len(found.ids)), key=lambda row: found.ids[row])
     ids, answers = tuple(found.ids[row] for row in order), found.numbers[order]
     perfect = _records(rules, answers, _perfect(rules, answers))
-    undefined = [
-        column
-        for column, spec in challenge.metrics.items()
-        if math.isnan(
-            find_metric(spec.metric)[1].measure(_record(perfect, challenge, column), spec.parameters)
-        )
-    ]
+    undefined = [column for column in challenge.metrics if math.isnan(_measured(perfect, challenge, column))]
     problems = [
         Problem(
             "error" if column in challenge.ranking.metrics else "warning",
@@ -72,34 +66,24 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     table = _read(case, rules)
     row_of = {own: row for row, own in enumerate(table.ids)}
     rows = np.array([row_of.get(own, -1) for own in truth.ids])
-    problems = [*table.problems, *_strange(table, truth.ids, case), *_alike(table, case)]
-    lost = rows < 0
-    if lost.all():
-        raise InputError([_nothing(case, truth.ids), *problems])
-    problems += _lost(
-        [own for own, gone in zip(truth.ids, lost, strict=True) if gone], len(rows), rules, case
-    )
+    problems = _compared(table, truth.ids, rules, case)
     answers = truth.answers
     if rules.missing_rows == "dropped":
-        answers, rows = answers[~lost], rows[~lost]
+        answers, rows = answers[rows >= 0], rows[rows >= 0]
     values = np.full((len(rows), table.numbers.shape[1]), np.nan)
     values[rows >= 0] = table.numbers[rows[rows >= 0]]
     records = _records(rules, answers, values)
     scores: list[Score] = []
     for column in challenge.team_metrics:
-        spec = challenge.metrics[column]
-        value = math.nan
-        if column not in truth.undefined and len(rows):
-            entry = find_metric(spec.metric)[1]
-            value = entry.measure(_record(records, challenge, column), spec.parameters)
+        if column in truth.undefined:
+            scores.append(by_rule("", column, None, "not_applicable", "undefined for these subjects"))
+            continue
+        value = _measured(records, challenge, column)
         if math.isfinite(value):
             scores.append(Score("", column, value, value, "ok"))
-        elif column in truth.undefined:
-            scores.append(by_rule("", column, None, "not_applicable", "undefined for these subjects"))
         else:
-            scores.append(
-                by_rule("", column, missing_value(spec, None), "invalid", "undefined for what was submitted")
-            )
+            price = missing_value(challenge.metrics[column], None)
+            scores.append(by_rule("", column, price, "invalid", "undefined for what was submitted"))
     return CaseResult(case, tuple(scores), tuple(problems))
 
 
@@ -116,14 +100,19 @@ def check(expected: tuple[str, ...] | None, case: Case, challenge: Challenge) ->
     """What is wrong with a table, row by row. Raises InputError where none of it can be read."""
     rules = _rules(challenge)
     table = _read(case, rules)
-    problems = [*table.problems, *_alike(table, case)]
-    if expected is not None:
-        known = set(table.ids)
-        problems += _strange(table, expected, case)
-        if known.isdisjoint(expected):
-            raise InputError([_nothing(case, expected), *problems])
-        problems += _lost([own for own in expected if own not in known], len(expected), rules, case)
-    return problems
+    if expected is None:
+        return [*table.problems, *_alike(table, case)]
+    return _compared(table, expected, rules, case)
+
+
+def _compared(table: Subjects, expected: tuple[str, ...], rules: SubjectTable, case: Case) -> list[Problem]:
+    """What is wrong with a table of the expected subjects. Raises InputError where it has none of them."""
+    known = set(table.ids)
+    lost = [own for own in expected if own not in known]
+    problems = [*table.problems, *_strange(table, expected, case), *_alike(table, case)]
+    if len(lost) == len(expected):
+        raise InputError([_nothing(case, expected), *problems])
+    return problems + _lost(lost, len(expected), rules, case)
 
 
 def _whole(
@@ -141,9 +130,6 @@ def _whole(
         message = f"{path} names no subject"
         raise InputError(Problem("error", "SUB011", message, "write one row a subject", file=str(path)))
     return found
-
-
-ALIKE = "all submitted numbers are the same"
 
 
 def _rules(challenge: Challenge) -> SubjectTable:
@@ -244,7 +230,8 @@ def _lost(lost: list[str], total: int, rules: SubjectTable, case: Case) -> list[
 def _alike(table: Subjects, case: Case) -> list[Problem]:
     if len(table.numbers) < 2 or not (table.numbers == table.numbers[0]).all():
         return []
-    message = f"{case.prediction}: {ALIKE} ({table.numbers[0][0]:g}), so they tell no subject from another"
+    alike = f"all submitted numbers are the same ({table.numbers[0][0]:g})"
+    message = f"{case.prediction}: {alike}, so they tell no subject from another"
     return [Problem("warning", "CSV017", message, "check the export", file=str(case.prediction))]
 
 
@@ -275,8 +262,11 @@ def _records(rules: SubjectTable, answers: np.ndarray, values: np.ndarray) -> Ma
     )
 
 
-def _record(records: Mapping[str, object], challenge: Challenge, column: str) -> object:
-    return records[find_metric(challenge.metrics[column].metric)[1].reads]
+def _measured(records: Mapping[str, object], challenge: Challenge, column: str) -> float:
+    """A metric of the record that it reads, nan where it is undefined."""
+    spec = challenge.metrics[column]
+    entry = find_metric(spec.metric)[1]
+    return entry.measure(records[entry.reads], spec.parameters)
 
 
 def _classified(

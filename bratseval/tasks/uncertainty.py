@@ -77,12 +77,12 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
             volume = _map(case, region, truth.grid, challenge, problems)
         except InputError as error:
             problems += error.problems
-            scores += penalized(challenge, region, challenge.case_metrics, error, reference.grid_shape)
+            scores += penalized(challenge, region, challenge.metrics_of(region), error, reference.grid_shape)
             continue
         record = filter_by_uncertainty(
             marked, predicted, volume.values.ravel(order="K")[voxels], brain, rules.points
         )
-        scores += measure(challenge, region, challenge.case_metrics, record, _status(marked, predicted))
+        scores += measure(challenge, region, challenge.metrics_of(region), record, _status(marked, predicted))
         curves += _curves(region, record)
     return CaseResult(case, tuple(scores), tuple(problems), details={"curves.csv": tuple(curves)})
 
