@@ -41,6 +41,7 @@ from bratseval.surfaces import (
     image_distances,
     lesion_distances,
     measure,
+    measure_far,
 )
 
 
@@ -146,8 +147,9 @@ class RegionPair:
         self.image_contingency = (
             self.contingency if same else tabulate(self.reference_whole, self.prediction_whole)
         )
-        self._nearest: dict[tuple[int, int, Spacing], tuple[Nearest, Nearest]] = {}
-        self._by_lesion: dict[tuple[Definition, Spacing], dict[int, Distances]] = {}
+        self._nearest: dict[tuple[int, int, Spacing, bool], tuple[Nearest, Nearest]] = {}
+        self._of_image: dict[tuple[Definition, Spacing, bool], Distances] = {}
+        self._by_lesion: dict[tuple[Definition, Spacing, bool], dict[int, Distances]] = {}
         self._by_group: dict[tuple[float | None, Definition, Spacing], list[Distances]] = {}
         self._match()
 
@@ -245,7 +247,7 @@ class RegionPair:
         return spacing if spec.spacing == "mm" else (spacing[2], spacing[1], spacing[0])
 
     def _measured(
-        self, reference: Lesions, prediction: Lesions, definition: Definition, spacing: Spacing
+        self, reference: Lesions, prediction: Lesions, definition: Definition, spacing: Spacing, far: bool
     ) -> tuple[Boundary, Boundary, tuple[Nearest, Nearest]]:
         """Boundaries of both sides and the distances between them, once per definition and spacing."""
         boundaries = (
@@ -253,27 +255,33 @@ class RegionPair:
             self.prediction.boundary(prediction, definition),
         )
         key = (id(boundaries[0]), id(boundaries[1]), spacing)
-        if key not in self._nearest:
-            self._nearest[key] = measure(*boundaries, spacing)
-        return *boundaries, self._nearest[key]
+        if (*key, False) not in self._nearest:
+            self._nearest[*key, False] = measure(*boundaries, spacing)
+        if (*key, far) not in self._nearest:
+            self._nearest[*key, far] = measure_far(self._nearest[*key, False], *boundaries, spacing)
+        return *boundaries, self._nearest[*key, far]
 
-    def image_distances(self, spec: MetricSpec) -> Distances:
-        """Distances between the boundaries of the whole masks."""
+    def image_distances(self, spec: MetricSpec, *, far: bool = True) -> Distances:
+        """Distances between the boundaries of the whole masks; far: also beyond what is near."""
         definition: Definition = spec.surface
         if definition == "surfel" and self.challenge.full_image == "lesion_numbers":
             definition = "numbered_surfel"
         spacing = self._spacing(spec)
-        measured = self._measured(self.reference_whole, self.prediction_whole, definition, spacing)
-        return image_distances(*measured, spacing)
+        key = (definition, spacing, far)
+        if key not in self._of_image:
+            measured = self._measured(self.reference_whole, self.prediction_whole, definition, spacing, far)
+            self._of_image[key] = image_distances(*measured, spacing, far=far)
+        return self._of_image[key]
 
-    def lesion_distances(self, spec: MetricSpec) -> dict[int, Distances]:
-        """Distances of every matched reference lesion, by lesion number."""
+    def lesion_distances(self, spec: MetricSpec, *, far: bool = True) -> dict[int, Distances]:
+        """Distances of every matched reference lesion, by lesion number; far: also beyond what is near."""
         definition: Definition = spec.surface
         spacing = self._spacing(spec)
-        key = (definition, spacing)
+        key = (definition, spacing, far)
         if key not in self._by_lesion:
-            measured = self._measured(self.reference_lesions, self.prediction_lesions, definition, spacing)
-            self._by_lesion[key] = lesion_distances(*measured, self.matches, spacing)
+            lesions = (self.reference_lesions, self.prediction_lesions)
+            measured = self._measured(*lesions, definition, spacing, far)
+            self._by_lesion[key] = lesion_distances(*measured, self.matches, spacing, far=far)
         return self._by_lesion[key]
 
     def group_distances(self, spec: MetricSpec) -> list[Distances]:
@@ -284,7 +292,7 @@ class RegionPair:
             groups = [(group.references, group.predictions) for group in self.detected(spec.detection_iou)]
             lesions = (self.reference_lesions, self.prediction_lesions)
             self._by_group[key] = (
-                group_distances(*self._measured(*lesions, spec.surface, spacing), groups, spacing)
+                group_distances(*self._measured(*lesions, spec.surface, spacing, True), groups, spacing)
                 if groups
                 else []
             )

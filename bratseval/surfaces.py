@@ -14,6 +14,7 @@ this holds for border voxels: two voxels of different lesions that share an edge
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -30,16 +31,23 @@ Definition = Literal["surfel", "voxel", "voxel18", "numbered_surfel"]
 
 BAND_VOXELS = 3  # distances up to three of the smallest spacing are looked up, farther ones searched
 
-# Position (0-7, as in the neighbor code) of one foreground voxel of each 2x2x2 code.
-_FOREGROUND = np.array([max(code.bit_length() - 1, 0) for code in range(256)], np.int64)
+# Step in x, y and z from a corner's first voxel to one foreground voxel, for each 2x2x2 neighbor code.
+_FOREGROUND = np.array(
+    [
+        [1 - (bit >> 2 & 1), 1 - (bit >> 1 & 1), 1 - (bit & 1)]
+        for bit in (c.bit_length() - 1 for c in range(256))
+    ]
+)
+LEAF = 64  # points in a leaf of a tree: few points are asked for, so building costs more than asking
 
 
 @dataclass(frozen=True)
 class Boundary:
     """Boundary points of one region on one side.
 
-    points : (n, 3) int32 grid indices (of voxels, or of corners: corner i lies between i-1 and i).
-    lesion : (n,) number of the lesion each point belongs to.
+    points : (n, 3) int32 grid indices (of voxels, or of corners: corner i lies between i-1 and i), in
+        Fortran order, since all steps work on one axis at a time.
+    lesion : (n,) unsigned, number of the lesion each point belongs to, 1 or more.
     code : (n,) uint8 neighbor code of a surfel, or None for voxels.
     """
 
@@ -64,12 +72,19 @@ class Boundary:
         return None if self.code is None else surfel_areas(spacing_mm)[self.code]
 
     @cached_property
+    def box(self) -> tuple[np.ndarray, np.ndarray]:
+        """Smallest and largest grid index on each axis; there must be a point."""
+        return self.points.min(axis=0), self.points.max(axis=0)
+
+    @cached_property
     def _lookup(self) -> tuple[np.ndarray, np.ndarray]:
-        """Dense grid of point index + 1 around the points, padded by the band, and its corner."""
-        low = self.points.min(axis=0) - BAND_VOXELS
-        shape = self.points.max(axis=0) + 1 + BAND_VOXELS - low
-        dense = np.zeros(shape, np.int32)
-        dense[tuple((self.points - low).T)] = np.arange(1, len(self.points) + 1)
+        """Dense grid of lesion numbers around the points, and its corner.
+
+        Padded by twice the band: a step of the band from a point within the band of the box stays in it.
+        """
+        low = self.box[0] - 2 * BAND_VOXELS
+        dense = np.zeros(self.box[1] + 1 + 2 * BAND_VOXELS - low, self.lesion.dtype)
+        dense.ravel()[_keys(self.points, low, dense.shape)] = self.lesion
         return dense, low
 
     @cached_property
@@ -86,15 +101,36 @@ class Boundary:
 def _tree(coordinates: np.ndarray) -> Any:
     from scipy.spatial import cKDTree
 
-    return cKDTree(coordinates, balanced_tree=False, compact_nodes=False)
+    return cKDTree(coordinates, leafsize=LEAF, balanced_tree=False, compact_nodes=False)
+
+
+def _keys(points: np.ndarray, low: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Flat indices (n,) into an array of this shape in C order whose first element lies at low."""
+    keys = (points[:, 0] - low[0]).astype(np.int64)
+    for axis in (1, 2):
+        keys *= shape[axis]
+        keys += points[:, axis] - low[axis]
+    return keys
+
+
+def _coordinates(flat: np.ndarray, shape: tuple[int, ...], corner: Sequence[int]) -> np.ndarray:
+    """Grid indices (n, 3) int32 of flat indices into an array in C order that starts at corner."""
+    points = np.empty((3, flat.size), np.int32)
+    line, points[2] = np.divmod(flat.astype(np.int32 if math.prod(shape) < 2**31 else np.int64), shape[2])
+    points[0], points[1] = np.divmod(line, shape[1])
+    points += np.array(corner, np.int32)[:, None]
+    return points.T
 
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """For each point of one boundary: distance in mm to the other, and the index of that point."""
+    """For each point of one boundary: distance in mm to the other, and the lesion of that point.
+
+    Where distances beyond the band are not looked for they are inf, and the lesion is 0.
+    """
 
     distance: np.ndarray
-    target: np.ndarray
+    lesion: np.ndarray
 
 
 def find_boundary(lesions: Lesions, definition: Definition) -> Boundary:
@@ -106,24 +142,29 @@ def find_boundary(lesions: Lesions, definition: Definition) -> Boundary:
     """
     if definition in ("voxel", "voxel18"):
         return _voxel_boundary(lesions, 6 if definition == "voxel" else 18)
-    mask = (lesions.labels > 0).view(np.uint8)
-    along_z = (mask[:, :, :-1] << 1) | mask[:, :, 1:]
-    along_y = (along_z[:, :-1] << 2) | along_z[:, 1:]
-    codes = (along_y[:-1] << 4) | along_y[1:]
+    labels = lesions.labels.ravel()
+    shape = lesions.labels.shape
+    strides = np.array([shape[1] * shape[2], shape[2], 1])
+    # In one dimension, which is fastest: a step past the end of a line only meets the margin, which is 0.
+    mask = (labels > 0).view(np.uint8)
+    along_z = 2 * mask[:-1] + mask[1:]  # numpy multiplies bytes faster than it shifts them
+    along_y = 4 * along_z[: -strides[1]] + along_z[strides[1] :]
+    codes = 16 * along_y[: -strides[0]] + along_y[strides[0] :]
     numbered = definition == "numbered_surfel"
-    border = codes > 0 if numbered else (codes - 1) < 254  # uint8: 0 wraps to 255
-    flat = np.flatnonzero(border)
-    cells = np.stack(np.unravel_index(flat, border.shape), axis=1).astype(np.int32)
-    code = codes.ravel()[flat]
-    bit = _FOREGROUND[code]
-    voxel = cells + np.stack([1 - (bit >> 2), 1 - ((bit >> 1) & 1), 1 - (bit & 1)], axis=1)
-    lesion = lesions.labels[voxel[:, 0], voxel[:, 1], voxel[:, 2]].astype(np.int64)
+    flat = np.flatnonzero(codes > 0 if numbered else (codes - 1) < 254)  # uint8: 0 wraps to 255
+    code = codes[flat]
+    lesion = labels[flat + (_FOREGROUND @ strides)[code]]
     if numbered:
         code = (code.astype(np.int64) * (lesion % 256) % 256).astype(np.uint8)
         kept = (code != 0) & (code != 255)
-        cells, lesion, code = cells[kept], lesion[kept], code[kept]
-    points = cells + (np.array(lesions.offset, np.int32) + 1)
-    return Boundary(points.astype(np.int32), lesion, code)
+        flat, lesion, code = flat[kept], lesion[kept], code[kept]
+    points = _coordinates(flat, shape, [place + 1 for place in lesions.offset])
+    return Boundary(points, _small(lesion, lesions), code)
+
+
+def _small(numbers: np.ndarray, lesions: Lesions) -> np.ndarray:
+    """Lesion numbers in the smallest type: they are sorted and looked up faster."""
+    return numbers.astype(np.min_scalar_type(lesions.sizes.size))
 
 
 def _voxel_boundary(lesions: Lesions, neighbors: int) -> Boundary:
@@ -133,8 +174,8 @@ def _voxel_boundary(lesions: Lesions, neighbors: int) -> Boundary:
     else:
         _clear_inside(mask)
     flat = np.flatnonzero(mask)
-    points = np.stack(np.unravel_index(flat, mask.shape), axis=1) + np.array(lesions.offset)
-    return Boundary(points.astype(np.int32), lesions.labels.ravel()[flat].astype(np.int64), None)
+    points = _coordinates(flat, mask.shape, lesions.offset)
+    return Boundary(points, _small(lesions.labels.ravel()[flat], lesions), None)
 
 
 def _clear_inside(mask: np.ndarray) -> None:
@@ -165,35 +206,60 @@ def _lengths(steps: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
     return np.sqrt(scaled[:, 0] + scaled[:, 1] + scaled[:, 2])
 
 
-def nearest(source: Boundary, target: Boundary, spacing_mm: Spacing) -> Nearest:
-    """Distance from each source point to its nearest target point, and that point's index.
+def _reach(spacing_mm: Spacing) -> float:
+    """Distance in mm up to which the band finds every point."""
+    return BAND_VOXELS * min(spacing_mm)
 
-    Most points lie close to the other boundary: near steps are looked up in a dense grid, and
-    only what is left asks the tree. The target must not be empty.
+
+def near(source: Boundary, target: Boundary, spacing_mm: Spacing) -> Nearest:
+    """Distance from each source point to its nearest target point within the band, and that point's lesion.
+
+    Most points lie close to the other boundary, so the steps to them are looked up in a dense grid.
     """
-    distance = np.empty(len(source.points))
-    index = np.full(len(source.points), -1, np.int64)
+    distance = np.full(len(source.points), np.inf)
+    lesion = np.zeros(len(source.points), target.lesion.dtype)
+    if not (source.lesion.size and target.lesion.size):
+        return Nearest(distance, lesion)
     dense, low = target._lookup
-    local = source.points - low
-    inside = np.all((local >= BAND_VOXELS) & (local < np.array(dense.shape) - BAND_VOXELS), axis=1)
-    open_points = np.flatnonzero(inside)
     strides = np.array(dense.strides) // dense.itemsize
-    keys = local[open_points] @ strides
     flat = dense.ravel()
+    open_points = np.flatnonzero(_inside(source, target.box[0] - BAND_VOXELS, target.box[1] + BAND_VOXELS))
+    keys = _keys(source.points, low, dense.shape)[open_points]
     for steps, length in _band(spacing_mm):
         if not keys.size:
             break
         # All steps of one length at once; any point found is as near as the others.
-        found = flat.take(keys + (steps @ strides)[:, None], mode="clip").max(axis=0)
+        found = flat.take(keys + (steps @ strides)[:, None]).max(axis=0)
         hit = found > 0
-        index[open_points[hit]] = found[hit] - 1
-        distance[open_points[hit]] = length
+        close = open_points[hit]
+        lesion[close] = found[hit]
+        distance[close] = length
         open_points, keys = open_points[~hit], keys[~hit]
-    far = np.flatnonzero(index < 0)
-    if far.size:
-        _, index[far] = target.tree(spacing_mm).query(source.points[far] * np.array(spacing_mm))
-        distance[far] = _lengths(source.points[far] - target.points[index[far]], spacing_mm)
-    return Nearest(distance, index)
+    return Nearest(distance, lesion)
+
+
+def with_far(known: Nearest, source: Boundary, target: Boundary, spacing_mm: Spacing) -> Nearest:
+    """The same with the distances beyond the band, which ask a tree."""
+    far = np.flatnonzero(known.lesion == 0)
+    if not far.size or not target.lesion.size:
+        return known
+    distance, lesion = known.distance.copy(), known.lesion.copy()
+    _, index = target.tree(spacing_mm).query(source.points[far] * np.array(spacing_mm))
+    lesion[far] = target.lesion[index]
+    distance[far] = _lengths(source.points[far] - target.points[index], spacing_mm)
+    return Nearest(distance, lesion)
+
+
+def _inside(source: Boundary, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Which points (n,) of a boundary lie in a box."""
+    inside = np.ones(len(source.points), bool)
+    for axis in range(3):
+        line = source.points[:, axis]
+        if source.box[0][axis] < low[axis]:
+            inside &= line >= low[axis]
+        if source.box[1][axis] > high[axis]:
+            inside &= line <= high[axis]
+    return inside
 
 
 def nearest_in_group(
@@ -208,34 +274,47 @@ def nearest_in_group(
     The group is a fourth coordinate, too far apart to be crossed: one tree serves all groups.
     """
     scale = np.array(spacing_mm)
-    both = np.concatenate([points, target_points])
-    apart = 4.0 * np.linalg.norm((both.max(axis=0) - both.min(axis=0) + 1) * scale)
-    tree = _tree(np.column_stack([target_points * scale, target_group * apart]))
-    _, index = tree.query(np.column_stack([points * scale, group * apart]))
+    places, target_places = points * scale, target_points * scale
+    if (target_group != target_group[0]).any():
+        both = np.concatenate([points, target_points])
+        apart = 4.0 * np.linalg.norm((both.max(axis=0) - both.min(axis=0) + 1) * scale)
+        places = np.column_stack([places, group * apart])
+        target_places = np.column_stack([target_places, target_group * apart])
+    _, index = _tree(target_places).query(places)
     return _lengths(points - target_points[index], spacing_mm)
 
 
 def measure(reference: Boundary, prediction: Boundary, spacing_mm: Spacing) -> tuple[Nearest, Nearest]:
-    """Distances between the boundaries of the whole masks: from the reference, from the prediction."""
-    if len(reference.points) and len(prediction.points):
-        return nearest(reference, prediction, spacing_mm), nearest(prediction, reference, spacing_mm)
-    none = np.zeros(0, np.int64)
+    """Distances between two boundaries within the band: from the reference, from the prediction."""
+    return near(reference, prediction, spacing_mm), near(prediction, reference, spacing_mm)
+
+
+def measure_far(
+    between: tuple[Nearest, Nearest], reference: Boundary, prediction: Boundary, spacing_mm: Spacing
+) -> tuple[Nearest, Nearest]:
+    """The same with those beyond the band; inf only where the other side is empty."""
     return (
-        Nearest(np.full(len(reference.points), np.inf), none),
-        Nearest(np.full(len(prediction.points), np.inf), none),
+        with_far(between[0], reference, prediction, spacing_mm),
+        with_far(between[1], prediction, reference, spacing_mm),
     )
 
 
 def image_distances(
-    reference: Boundary, prediction: Boundary, between: tuple[Nearest, Nearest], spacing_mm: Spacing
+    reference: Boundary,
+    prediction: Boundary,
+    between: tuple[Nearest, Nearest],
+    spacing_mm: Spacing,
+    *,
+    far: bool = True,
 ) -> Distances:
-    """The record that whole-image metrics read."""
+    """The record that whole-image metrics read; far: ``between`` holds distances beyond the band too."""
     return Distances(
         between[0].distance,
         between[1].distance,
         reference.areas(spacing_mm),
         prediction.areas(spacing_mm),
         min(spacing_mm),
+        np.inf if far else _reach(spacing_mm),
     )
 
 
@@ -245,6 +324,8 @@ def lesion_distances(
     between: tuple[Nearest, Nearest],
     matches: np.ndarray,
     spacing_mm: Spacing,
+    *,
+    far: bool = True,
 ) -> dict[int, Distances]:
     """Distances between each matched reference lesion and the union of its predicted lesions.
 
@@ -252,7 +333,7 @@ def lesion_distances(
     """
     matched = np.flatnonzero(matches.any(axis=1))
     groups = [(np.array([lesion]), np.flatnonzero(matches[lesion])) for lesion in matched]
-    found = group_distances(reference, prediction, between, groups, spacing_mm)
+    found = group_distances(reference, prediction, between, groups, spacing_mm, far=far)
     return dict(zip(matched.tolist(), found, strict=True))
 
 
@@ -262,56 +343,80 @@ def group_distances(
     between: tuple[Nearest, Nearest],
     groups: Sequence[tuple[np.ndarray, np.ndarray]],
     spacing_mm: Spacing,
+    *,
+    far: bool = True,
 ) -> list[Distances]:
     """Distances between the union of some reference lesions and that of some predicted ones, by group.
 
     groups : pairs of numbers of reference and of predicted lesions. The nearest point found for the whole
-    image is also the group's wherever it belongs to it; only the other points ask again.
+    image is also the group's wherever it belongs to it; only the other points ask again. far: as
+    ``between`` is; without it all distances beyond the band are infinite, or those of points that asked
+    again would count as nearer than those of points that did not.
     """
     if not groups:
         return []
-    own = [np.concatenate([reference.of_lesion(int(r)) for r in ours]) for ours, _ in groups]
-    partners = [np.concatenate([prediction.of_lesion(int(p)) for p in theirs]) for _, theirs in groups]
-    forward = _within_groups(reference, own, prediction, partners, between[0], spacing_mm)
-    backward = _within_groups(prediction, partners, reference, own, between[1], spacing_mm)
+    own = _Groups.of(reference, [ours for ours, _ in groups])
+    partners = _Groups.of(prediction, [theirs for _, theirs in groups])
+    reach = np.inf if far else _reach(spacing_mm)
+    forward = _within_groups(own, partners, between[0], spacing_mm, reach)
+    backward = _within_groups(partners, own, between[1], spacing_mm, reach)
     areas, partner_areas = reference.areas(spacing_mm), prediction.areas(spacing_mm)
     return [
         Distances(
             forward[i],
             backward[i],
-            None if areas is None else areas[own[i]],
-            None if partner_areas is None else partner_areas[partners[i]],
+            None if areas is None else areas[own.parts[i]],
+            None if partner_areas is None else partner_areas[partners.parts[i]],
             min(spacing_mm),
+            reach,
         )
         for i in range(len(groups))
     ]
 
 
+@dataclass(frozen=True)
+class _Groups:
+    """Points of a boundary by group of lesions: of group i the points parts[i], of the lesions numbers[i]."""
+
+    boundary: Boundary
+    numbers: list[np.ndarray]
+    parts: list[np.ndarray]
+
+    @classmethod
+    def of(cls, boundary: Boundary, numbers: list[np.ndarray]) -> _Groups:
+        """The points of the lesions with these numbers."""
+        parts = [np.concatenate([boundary.of_lesion(number) for number in own.tolist()]) for own in numbers]
+        return cls(boundary, numbers, parts)
+
+    @cached_property
+    def points(self) -> np.ndarray:
+        """Indices (n,) of the points of all groups, one after the other."""
+        return np.concatenate(self.parts)
+
+    @cached_property
+    def group(self) -> np.ndarray:
+        """Group (n,) of each of the points."""
+        return np.repeat(np.arange(len(self.parts)), [part.size for part in self.parts])
+
+
 def _within_groups(
-    source: Boundary,
-    source_groups: list[np.ndarray],
-    target: Boundary,
-    target_groups: list[np.ndarray],
-    known: Nearest,
-    spacing_mm: Spacing,
+    source: _Groups, target: _Groups, known: Nearest, spacing_mm: Spacing, reach: float
 ) -> list[np.ndarray]:
-    """Distances from each group's source points to the target points of the same group."""
-    sources = np.concatenate(source_groups)
-    targets = np.concatenate(target_groups)
-    source_group = np.repeat(np.arange(len(source_groups)), [len(group) for group in source_groups])
-    target_group = np.repeat(np.arange(len(target_groups)), [len(group) for group in target_groups])
-    distance = known.distance[sources]
-    belongs = np.zeros((len(target_groups), int(target.lesion.max()) + 1), bool)
-    belongs[target_group, target.lesion[targets]] = True
-    open_points = np.flatnonzero(~belongs[source_group, target.lesion[known.target[sources]]])
+    """Distances from each group's source points to its target points; inf beyond the reach."""
+    distance = known.distance[source.points]
+    belongs = np.zeros((len(target.parts), int(target.boundary.lesion.max()) + 1), bool)
+    belongs[:, 0] = True  # nothing is within the band, of any group
+    for group, numbers in enumerate(target.numbers):
+        belongs[group, numbers] = True
+    open_points = np.flatnonzero(~belongs[source.group, known.lesion[source.points]])
     if open_points.size:
-        needed = np.isin(target_group, np.unique(source_group[open_points]))
+        needed = np.isin(target.group, np.unique(source.group[open_points]))
         distance[open_points] = nearest_in_group(
-            source.points[sources[open_points]],
-            source_group[open_points],
-            target.points[targets[needed]],
-            target_group[needed],
+            source.boundary.points[source.points[open_points]],
+            source.group[open_points],
+            target.boundary.points[target.points[needed]],
+            target.group[needed],
             spacing_mm,
         )
-    ends = np.cumsum([len(group) for group in source_groups])[:-1]
-    return np.split(distance, ends)
+    distance[distance > reach] = np.inf
+    return np.split(distance, np.cumsum([part.size for part in source.parts])[:-1])

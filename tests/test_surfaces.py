@@ -11,7 +11,13 @@ from scipy import ndimage
 
 from bratseval.lesions import Lesions, find_lesions
 from bratseval.metrics.surface import Distances, assd, hd95, hd100, nsd
-from bratseval.surfaces import find_boundary, image_distances, lesion_distances, measure
+from bratseval.surfaces import (
+    find_boundary,
+    image_distances,
+    lesion_distances,
+    measure,
+    measure_far,
+)
 from bratseval.surfel_table import NORMALS, surfel_areas
 
 GRID = (24, 20, 16)
@@ -28,7 +34,8 @@ def distances(
     reference: np.ndarray, prediction: np.ndarray, spacing: tuple[float, ...], definition: str
 ) -> Distances:
     boundaries = [find_boundary(lesions(mask), definition) for mask in (reference, prediction)]
-    return image_distances(*boundaries, measure(*boundaries, spacing), spacing)
+    between = measure_far(measure(*boundaries, spacing), *boundaries, spacing)
+    return image_distances(*boundaries, between, spacing)
 
 
 def directed_by_transform(
@@ -69,13 +76,40 @@ def test_lesion_distances_are_those_of_the_lesion_alone(seed: int, spacing: tupl
     boundaries = (find_boundary(reference, "surfel"), find_boundary(prediction, "surfel"))
     if not len(boundaries[0].points) or not len(boundaries[1].points):
         return
-    found = lesion_distances(*boundaries, measure(*boundaries, spacing), matches, spacing)
+    within = measure(*boundaries, spacing)
+    between = measure_far(within, *boundaries, spacing)
+    found = lesion_distances(*boundaries, between, matches, spacing)
+    close = lesion_distances(*boundaries, within, matches, spacing, far=False)
     for number, record in found.items():
         alone = distances(
             _only(reference, [number]), _only(prediction, np.flatnonzero(matches[number])), spacing, "surfel"
         )
         assert hd95(record) == hd95(alone)
+        assert hd95(close[number]) in (hd95(alone), np.inf)
+        assert close[number].reach < np.inf
+        assert np.isfinite(nsd(close[number], close[number].reach))
+        assert nsd(close[number], close[number].reach) == pytest.approx(
+            nsd(alone, close[number].reach), abs=1e-12
+        )
+        assert nsd(close[number], 1.01 * close[number].reach) == np.inf
         assert np.allclose(np.sort(record.prediction), np.sort(alone.prediction), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_near_distances_are_those_of_all_points_within_reach(spacing: tuple[float, ...]) -> None:
+    """Also where a small mask ends far before the other: its box is no border."""
+    large = cube(GRID, (slice(2, 21), slice(3, 18), slice(2, 13)))
+    small = cube(GRID, (slice(8, 15), slice(6, 14), slice(5, 10)))
+    for shift in ((0, 0, 0), (-5, 2, 1), (3, -2, -2), (6, 4, 3)):
+        boundaries = [
+            find_boundary(lesions(mask), "surfel") for mask in (large, np.roll(small, shift, (0, 1, 2)))
+        ]
+        within = measure(*boundaries, spacing)
+        for known, full in zip(within, measure_far(within, *boundaries, spacing), strict=True):
+            reached = full.distance <= 3 * min(spacing)
+            assert reached.any()
+            assert np.array_equal(known.distance[reached], full.distance[reached])
+            assert np.isinf(known.distance[~reached]).all()
 
 
 def _only(found: Lesions, numbers: object) -> np.ndarray:

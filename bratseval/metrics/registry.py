@@ -37,7 +37,10 @@ Level = Literal["image", "lesion", "large", "small"]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One registered metric: its function and the facts that tables and rankings need."""
+    """One registered metric: its function and the facts that tables and rankings need.
+
+    within_reach: a finite value stands although distances beyond their reach are given as infinite.
+    """
 
     name: str
     function: Callable[..., float]
@@ -45,6 +48,7 @@ class Metric:
     unit: str
     best: float | None  # None for plain facts such as a volume, which nobody ranks
     worst: float | None
+    within_reach: bool = False
 
     @property
     def smaller_is_better(self) -> bool:
@@ -80,12 +84,18 @@ METRICS: dict[str, Metric] = {}
 
 
 def metric(
-    name: str, *, reads: Record, unit: str = "", best: float | None, worst: float | None
+    name: str,
+    *,
+    reads: Record,
+    unit: str = "",
+    best: float | None,
+    worst: float | None,
+    within_reach: bool = False,
 ) -> Callable[[Callable[..., float]], Callable[..., float]]:
     """Register a function as the metric ``name`` and return it unchanged."""
 
     def register(function: Callable[..., float]) -> Callable[..., float]:
-        METRICS[name] = Metric(name, function, reads, unit, best, worst)
+        METRICS[name] = Metric(name, function, reads, unit, best, worst, within_reach)
         return function
 
     return register

@@ -8,6 +8,7 @@ the challenge's choice. Metrics: hd95, hd100, assd, rmsd, nsd.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +17,9 @@ import numpy as np
 from bratseval.metrics.registry import metric
 
 Combine = Literal["directed", "pooled"]
+
+FEW = 1000  # points that are sorted as a whole
+ROUNDING = 1e-9  # of a share of area; more than sums over any number of points may be off
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,7 @@ class Distances:
         nearest boundary point of the other, ``inf`` when the other has none.
     reference_area, prediction_area : (n,), (m,) float64, mm^2 of each point; None = all alike.
     smallest_spacing : mm; a tolerance may be set to it.
+    reach : mm; distances beyond it may be given as ``inf``, since few metrics ask for them.
     """
 
     reference: np.ndarray
@@ -33,6 +38,7 @@ class Distances:
     reference_area: np.ndarray | None = None
     prediction_area: np.ndarray | None = None
     smallest_spacing: float = 1.0
+    reach: float = math.inf
 
     @property
     def undefined(self) -> bool:
@@ -49,15 +55,40 @@ def _directed_percentile(distances: np.ndarray, areas: np.ndarray | None, share:
     if areas is None:
         ordered = np.sort(distances)
         cumulative = np.arange(1, ordered.size + 1) / ordered.size
-    else:
-        order = np.lexsort((areas, distances))
-        ordered = distances[order]
-        sorted_areas = areas[order]
-        cumulative = np.cumsum(sorted_areas) / np.sum(sorted_areas)
+        return float(ordered[min(int(np.searchsorted(cumulative, share)), ordered.size - 1)])
+    if distances.size > FEW and (found := _percentile_in_tail(distances, areas, share)) is not None:
+        return found
+    order = np.lexsort((areas, distances))
+    ordered = distances[order]
+    sorted_areas = areas[order]
+    cumulative = np.cumsum(sorted_areas) / np.sum(sorted_areas)
     return float(ordered[min(int(np.searchsorted(cumulative, share)), ordered.size - 1)])
 
 
-@metric("hd95", reads="distances", unit="mm", best=0.0, worst=float("inf"))
+def _percentile_in_tail(distances: np.ndarray, areas: np.ndarray, share: float) -> float | None:
+    """The same of many points, of which only the farthest are sorted; None where that cannot tell.
+
+    That is where the percentile is not among them, and where rounding could decide: then the points have
+    to be summed in the official order.
+    """
+    some = np.sort(distances[:: distances.size // FEW])
+    cut = some[int((2 * share - 1) * some.size)]
+    beyond = distances > cut
+    far, far_areas = distances[beyond], areas[beyond]
+    order = np.argsort(far)
+    total = areas.sum()
+    up_to_cut = 1 - far_areas.sum() / total
+    if up_to_cut > share + ROUNDING:
+        return float(cut) if areas[distances < cut].sum() / total < share - ROUNDING else None
+    cumulative = np.concatenate([[up_to_cut], up_to_cut + np.cumsum(far_areas[order]) / total])
+    found = int(np.searchsorted(cumulative, share))
+    if not 0 < found < cumulative.size:
+        return None
+    clear = min(share - cumulative[found - 1], cumulative[found] - share) > ROUNDING
+    return float(far[order[found - 1]]) if clear else None
+
+
+@metric("hd95", reads="distances", unit="mm", best=0.0, worst=float("inf"), within_reach=True)
 def hd95(distances: Distances, combine: Combine = "directed") -> float:
     """95th percentile of the Hausdorff distance in mm; inf if one mask is empty, nan if both.
 
@@ -68,7 +99,8 @@ def hd95(distances: Distances, combine: Combine = "directed") -> float:
     if distances.undefined:
         return float("nan") if distances.reference.size == distances.prediction.size else float("inf")
     if combine == "pooled":
-        return float(np.percentile(np.concatenate([distances.reference, distances.prediction]), 95))
+        with np.errstate(invalid="ignore"):  # between infinities
+            return float(np.percentile(np.concatenate([distances.reference, distances.prediction]), 95))
     return max(
         _directed_percentile(distances.reference, distances.reference_area, 0.95),
         _directed_percentile(distances.prediction, distances.prediction_area, 0.95),
@@ -124,7 +156,7 @@ def _areas(distances: Distances) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-@metric("nsd", reads="distances", best=1.0, worst=0.0)
+@metric("nsd", reads="distances", best=1.0, worst=0.0, within_reach=True)
 def nsd(
     distances: Distances,
     tolerance_mm: float | Literal["smallest_spacing"] = 1.0,
@@ -135,11 +167,14 @@ def nsd(
     0 if one mask is empty, nan if both. ``directed`` (the default): mean of the two directed
     shares (nnU-Net's and panoptica's form; the official code's guards 1e-8 in the denominator
     lower the value by at most 5e-9 and are left out). ``pooled``: share of both boundaries' area
-    together (DeepMind surface-distance, Nikolov et al. 2018).
+    together (DeepMind surface-distance, Nikolov et al. 2018). inf where the distances do not reach as
+    far as the tolerance.
     """
     if distances.undefined:
         return float("nan") if distances.reference.size == distances.prediction.size else 0.0
     tolerance = distances.smallest_spacing if tolerance_mm == "smallest_spacing" else tolerance_mm
+    if tolerance > distances.reach:
+        return math.inf
     reference_area, prediction_area = _areas(distances)
     reference_close = reference_area[distances.reference <= tolerance].sum()
     prediction_close = prediction_area[distances.prediction <= tolerance].sum()

@@ -166,6 +166,10 @@ def _image_value(pair: RegionPair, spec: MetricSpec, entry: Metric) -> float:
         return entry.measure(pair.image_agreement(), _parameters(spec))
     if spec.disjoint == "penalty" and not pair.image_overlap().tp:
         return math.nan
+    if entry.within_reach:
+        value = entry.measure(pair.image_distances(spec, far=False), _parameters(spec))
+        if math.isfinite(value):
+            return value
     return entry.measure(pair.image_distances(spec), _parameters(spec))
 
 
@@ -175,7 +179,16 @@ def _lesion_values(pair: RegionPair, spec: MetricSpec, entry: Metric) -> dict[in
     if entry.reads == "overlap":
         matched = [lesion for lesion in pair.lesions if lesion.partners.size]
         return {lesion.number: entry.measure(pair.lesion_overlap(lesion), given) for lesion in matched}
-    return {number: entry.measure(record, given) for number, record in pair.lesion_distances(spec).items()}
+    values: dict[int, float] = {}
+    for far in (False, True) if entry.within_reach else (True,):
+        if not all(map(math.isfinite, values.values())) or not values:
+            values = {
+                number: values[number]
+                if math.isfinite(values.get(number, math.inf))
+                else entry.measure(record, given)
+                for number, record in pair.lesion_distances(spec, far=far).items()
+            }
+    return values
 
 
 def _lesion_mean(pair: RegionPair, column: str, spec: MetricSpec, values: dict[int, float]) -> Score:
