@@ -124,9 +124,11 @@ def find_lesions(
 
 
 def _components(mask: np.ndarray, connectivity: int) -> np.ndarray:
-    """Label the components of a uint8 mask, numbered in raster order."""
-    labels: np.ndarray = cc3d.connected_components(mask, connectivity=connectivity)  # type: ignore[call-overload]
-    return labels
+    """Label the components of a uint8 0/1 mask, numbered in raster order, in the smallest type."""
+    labels, count = cc3d.connected_components(  # type: ignore[call-overload]
+        mask, connectivity=connectivity, binary_image=True, return_N=True
+    )
+    return labels.astype(np.min_scalar_type(count), copy=False)
 
 
 def _clear_outside(mask: np.ndarray, corner: Offset, grid_shape: tuple[int, int, int]) -> None:
@@ -145,7 +147,7 @@ def remove_small(lesions: Lesions, limit_voxels: float) -> Lesions:
 
 def renumber(lesions: Lesions, numbers: np.ndarray) -> Lesions:
     """Give lesion k the number ``numbers[k]`` (0 deletes it); equal numbers become one lesion."""
-    table = numbers.astype(lesions.labels.dtype if numbers.max() < 65536 else np.uint32)
+    table = numbers.astype(np.min_scalar_type(numbers.max()))
     sizes = np.zeros(int(numbers.max()) + 1, np.int64)
     np.add.at(sizes, numbers, lesions.sizes)
     sizes[0] = 0

@@ -155,16 +155,11 @@ def find_boundary(lesions: Lesions, definition: Definition) -> Boundary:
     code = codes[flat]
     lesion = labels[flat + (_FOREGROUND @ strides)[code]]
     if numbered:
-        code = (code.astype(np.int64) * (lesion % 256) % 256).astype(np.uint8)
+        code = code * lesion.astype(np.uint8)  # both modulo 256
         kept = (code != 0) & (code != 255)
         flat, lesion, code = flat[kept], lesion[kept], code[kept]
     points = _coordinates(flat, shape, [place + 1 for place in lesions.offset])
-    return Boundary(points, _small(lesion, lesions), code)
-
-
-def _small(numbers: np.ndarray, lesions: Lesions) -> np.ndarray:
-    """Lesion numbers in the smallest type: they are sorted and looked up faster."""
-    return numbers.astype(np.min_scalar_type(lesions.sizes.size))
+    return Boundary(points, lesion, code)
 
 
 def _voxel_boundary(lesions: Lesions, neighbors: int) -> Boundary:
@@ -175,7 +170,7 @@ def _voxel_boundary(lesions: Lesions, neighbors: int) -> Boundary:
         _clear_inside(mask)
     flat = np.flatnonzero(mask)
     points = _coordinates(flat, mask.shape, lesions.offset)
-    return Boundary(points, _small(lesions.labels.ravel()[flat], lesions), None)
+    return Boundary(points, lesions.labels.ravel()[flat], None)
 
 
 def _clear_inside(mask: np.ndarray) -> None:

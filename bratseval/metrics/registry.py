@@ -56,9 +56,9 @@ class Metric:
         return self.best == 0.0
 
     @property
-    def parameters(self) -> set[str]:
+    def parameters(self) -> frozenset[str]:
         """What the YAML may set for this metric beside what its record needs."""
-        return set(list(inspect.signature(self.function).parameters)[1:])
+        return _parameters_of(self.function)
 
     def check_parameters(self, column: str, given: Mapping[str, object]) -> None:
         """ValueError for a parameter that the function does not have, lacks, or wants as another type."""
@@ -78,6 +78,12 @@ class Metric:
     def measure(self, record: object, given: Mapping[str, object]) -> float:
         """The metric of a record, with those of the given parameters that it has."""
         return self.function(record, **{k: v for k, v in given.items() if k in self.parameters})
+
+
+@cache
+def _parameters_of(function: Callable[..., float]) -> frozenset[str]:
+    """Names after the record; kept, since a case with many lesions asks thousands of times."""
+    return frozenset(list(inspect.signature(function).parameters)[1:])
 
 
 METRICS: dict[str, Metric] = {}
