@@ -226,7 +226,7 @@ def tabulate(reference: Lesions, prediction: Lesions) -> Contingency:
     shape = (reference.sizes.size, prediction.sizes.size)
     reference_window, prediction_window = shared_windows(reference, prediction)
     predicted = np.ascontiguousarray(prediction.labels[prediction_window])
-    voxels = np.flatnonzero(predicted > 0)  # much faster on bool than on numbers
+    voxels = np.flatnonzero(predicted > 0)
     numbers = predicted.ravel()[voxels].astype(np.int64)
 
     def count(labels: np.ndarray) -> np.ndarray:
@@ -293,9 +293,9 @@ def _x_fastest(lesions: Lesions) -> np.ndarray:
     """Numbers of the lesions in the order of their first voxels, x running fastest."""
     if lesions.numbers.size < 2:
         return lesions.numbers
-    nx, ny, nz = lesions.labels.shape
-    voxels = np.flatnonzero(lesions.labels)
-    x, y, z = voxels // (ny * nz), voxels // nz % ny, voxels % nz
+    nx, ny, _ = lesions.labels.shape
+    voxels = np.flatnonzero(lesions.labels > 0)  # much faster on bool than on numbers
+    x, y, z = np.unravel_index(voxels, lesions.labels.shape)
     first = np.full(lesions.sizes.size, lesions.labels.size)
     np.minimum.at(first, lesions.labels.ravel()[voxels], (z * ny + y) * nx + x)
     return lesions.numbers[np.argsort(first[lesions.numbers])]

@@ -47,7 +47,7 @@ from bratseval.surfaces import (
 
 @dataclass
 class Prepared:
-    """One side of a case: its lesions by region, and their boundaries as they are asked for.
+    """One side of a case: its lesions by region, and the boundaries that are kept for the next team.
 
     whole holds what whole-image metrics see: the mask before small predictions are deleted.
     """
@@ -58,7 +58,7 @@ class Prepared:
     _boundaries: dict[tuple[int, Definition], Boundary] = field(default_factory=dict)
 
     def boundary(self, lesions: Lesions, definition: Definition) -> Boundary:
-        """Boundary of a region's lesions, computed at the first call."""
+        """Boundary of a region's lesions, computed at the first call and kept."""
         key = (id(lesions), definition)
         if key not in self._boundaries:
             self._boundaries[key] = find_boundary(lesions, definition)
@@ -132,7 +132,7 @@ class RegionPair:
     """Reference and prediction of one region, measured once and read by every metric."""
 
     def __init__(self, reference: Prepared, prediction: Prepared, region: str, challenge: Challenge) -> None:
-        self.reference, self.prediction = reference, prediction
+        self.reference = reference
         self.region, self.challenge = region, challenge
         self.rules: LesionRules = challenge.rules(region)
         # Spacing comes from the prediction's header in the official code; geometry checks have
@@ -147,6 +147,7 @@ class RegionPair:
         self.image_contingency = (
             self.contingency if same else tabulate(self.reference_whole, self.prediction_whole)
         )
+        self._predicted: dict[tuple[int, Definition], Boundary] = {}
         self._nearest: dict[tuple[int, int, Spacing, bool], tuple[Nearest, Nearest]] = {}
         self._of_image: dict[tuple[Definition, Spacing, bool], Distances] = {}
         self._by_lesion: dict[tuple[Definition, Spacing, bool], dict[int, Distances]] = {}
@@ -250,10 +251,10 @@ class RegionPair:
         self, reference: Lesions, prediction: Lesions, definition: Definition, spacing: Spacing, far: bool
     ) -> tuple[Boundary, Boundary, tuple[Nearest, Nearest]]:
         """Boundaries of both sides and the distances between them, once per definition and spacing."""
-        boundaries = (
-            self.reference.boundary(reference, definition),
-            self.prediction.boundary(prediction, definition),
-        )
+        predicted = (id(prediction), definition)
+        if predicted not in self._predicted:
+            self._predicted[predicted] = find_boundary(prediction, definition)
+        boundaries = (self.reference.boundary(reference, definition), self._predicted[predicted])
         key = (id(boundaries[0]), id(boundaries[1]), spacing)
         if (*key, False) not in self._nearest:
             self._nearest[*key, False] = measure(*boundaries, spacing)

@@ -38,6 +38,7 @@ _FOREGROUND = np.array(
         for bit in (c.bit_length() - 1 for c in range(256))
     ]
 )
+KEPT_BYTES = 2**22  # of a dense grid that is not made anew for every team
 LEAF = 64  # points in a leaf of a tree: few points are asked for, so building costs more than asking
 
 
@@ -77,25 +78,29 @@ class Boundary:
         return self.points.min(axis=0), self.points.max(axis=0)
 
     @cached_property
-    def _lookup(self) -> tuple[np.ndarray, np.ndarray]:
-        """Dense grid of lesion numbers around the points, and its corner.
+    def _made(self) -> dict[Any, Any]:
+        """What is searched in, kept for the next team."""
+        return {}
+
+    def lookup(self) -> tuple[np.ndarray, np.ndarray]:
+        """Dense grid of lesion numbers around the points, and its corner; kept if it is not large.
 
         Padded by twice the band: a step of the band from a point within the band of the box stays in it.
         """
+        if "lookup" in self._made:
+            return self._made["lookup"]
         low = self.box[0] - 2 * BAND_VOXELS
         dense = np.zeros(self.box[1] + 1 + 2 * BAND_VOXELS - low, self.lesion.dtype)
         dense.ravel()[_keys(self.points, low, dense.shape)] = self.lesion
+        if dense.nbytes <= KEPT_BYTES:
+            self._made["lookup"] = dense, low
         return dense, low
-
-    @cached_property
-    def _trees(self) -> dict[Spacing, Any]:
-        return {}
 
     def tree(self, spacing_mm: Spacing) -> Any:
         """k-d tree over the points in mm, built once."""
-        if spacing_mm not in self._trees:
-            self._trees[spacing_mm] = _tree(self.points * np.array(spacing_mm))
-        return self._trees[spacing_mm]
+        if spacing_mm not in self._made:
+            self._made[spacing_mm] = _tree(self.points * np.array(spacing_mm))
+        return self._made[spacing_mm]
 
 
 def _tree(coordinates: np.ndarray) -> Any:
@@ -215,7 +220,7 @@ def near(source: Boundary, target: Boundary, spacing_mm: Spacing) -> Nearest:
     lesion = np.zeros(len(source.points), target.lesion.dtype)
     if not (source.lesion.size and target.lesion.size):
         return Nearest(distance, lesion)
-    dense, low = target._lookup
+    dense, low = target.lookup()
     strides = np.array(dense.strides) // dense.itemsize
     flat = dense.ravel()
     open_points = np.flatnonzero(_inside(source, target.box[0] - BAND_VOXELS, target.box[1] + BAND_VOXELS))

@@ -169,3 +169,34 @@ def test_official_slip_numbered_surfels_fill_the_second_lesion() -> None:
     inside = np.bincount(numbered.lesion).tolist()
     assert inside[1] == corners
     assert inside[2] > corners
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.floats(0, 1e3) | st.integers(0, 9).map(float), min_size=1, max_size=60),
+    st.lists(st.floats(0, 1e3) | st.integers(0, 9).map(float), min_size=1, max_size=60),
+)
+def test_pooled_hd95_is_the_percentile_of_numpy(first: list[float], second: list[float]) -> None:
+    found = hd95(Distances(np.array(first), np.array(second)), combine="pooled")
+    assert found == np.percentile(np.array([*first, *second]), 95)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_tail_gives_the_percentile_of_all_points(seed: int) -> None:
+    """Of many points only the far ones are sorted: the same as summing all in the official order."""
+    random = np.random.default_rng(seed)
+    size = int(random.integers(1001, 5000))
+    steps = np.sqrt(random.integers(0, 30, size))
+    lengths = [
+        steps,
+        np.where(random.random(size) < 0.8, 0, steps),
+        np.zeros(size),
+        random.exponential(2, size),
+    ]
+    areas = [np.full(size, 0.25), random.choice([0.25, 0.5, 0.2165], size), random.random(size) + 0.1]
+    for distance in lengths:
+        for area in areas:
+            order = np.lexsort((area, distance))
+            cumulative = np.cumsum(area[order]) / np.sum(area[order])
+            expected = distance[order][min(int(np.searchsorted(cumulative, 0.95)), size - 1)]
+            assert hd95(Distances(distance, np.zeros(1), area, np.ones(1))) == expected

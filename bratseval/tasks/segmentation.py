@@ -18,6 +18,7 @@ from bratseval.challenge import Challenge
 from bratseval.errors import Problem
 from bratseval.images import LabelImage, read_labels, remap_labels
 from bratseval.inputs import reference_of, submitted
+from bratseval.metrics.overlap import Overlap
 from bratseval.metrics.pooled import OF_LESIONS, of_burden, of_masks
 from bratseval.metrics.registry import Metric, find_metric
 from bratseval.model import Case, CaseResult, Cell, Reference, Score
@@ -106,10 +107,14 @@ def score_lesions(
     """
     scores: list[Score] = []
     rows: list[tuple[Cell, ...]] = []
-    pairs = {
-        region: RegionPair(reference, prediction, region, challenge) for region in challenge.scored_regions
-    }
-    for region, pair in pairs.items():
+    overlaps: dict[str, Overlap] = {}
+    parts: dict[tuple[str, str], tuple[float, int]] = {}
+    for region in challenge.scored_regions:  # one at a time: what is measured of a region takes memory
+        pair = RegionPair(reference, prediction, region, challenge)
+        overlaps[region] = pair.image_overlap()
+        for pooled in challenge.pooled_metrics:
+            if pooled[0] == region and not challenge.metrics[pooled[1]].within:
+                parts[pooled] = _part(pair, challenge.metrics[pooled[1]])
         by_lesion: dict[str, dict[int, float]] = {}
         for column in challenge.metrics_of(region):
             spec = challenge.metrics[column]
@@ -127,23 +132,20 @@ def score_lesions(
                 scores.append(_score(pair, column, spec, _image_value(pair, spec, entry)))
         if by_lesion or any(region in spec.pooled for spec in challenge.metrics.values()):
             rows += _lesion_rows(pair, by_lesion)
+    for region, column in challenge.pooled_metrics:
+        if around := challenge.metrics[column].within:
+            absent = resolve_penalty(challenge.metrics[column].penalty, None)
+            assert absent is not None  # the model asks for it
+            parts[region, column] = of_burden(overlaps[region], overlaps[around], absent)
     details = {"lesions.csv": tuple(rows)}
     if challenge.pooled_metrics:
-        details["pooled.csv"] = tuple(
-            (region, column, *_part(pairs, region, challenge.metrics[column]))
-            for region, column in challenge.pooled_metrics
-        )
+        details["pooled.csv"] = tuple((*pooled, *parts[pooled]) for pooled in challenge.pooled_metrics)
     return scores, details
 
 
-def _part(pairs: Mapping[str, RegionPair], region: str, spec: MetricSpec) -> tuple[float, int]:
-    """Sum and count of a case for a metric that is pooled over cases."""
-    pair = pairs[region]
+def _part(pair: RegionPair, spec: MetricSpec) -> tuple[float, int]:
+    """Sum and count of a case for a metric of one region that is pooled over cases."""
     level, entry = find_metric(spec.metric)
-    if spec.within:
-        absent = resolve_penalty(spec.penalty, None)
-        assert absent is not None  # the model asks for it
-        return of_burden(pair.image_overlap(), pairs[spec.within].image_overlap(), absent)
     if entry.reads == "pooled":
         return of_masks(pair.image_overlap())
     if entry.reads == "detection":
