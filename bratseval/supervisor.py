@@ -20,7 +20,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from multiprocessing import resource_tracker
@@ -68,10 +68,13 @@ def supervise(
     timeout_s: float | None = None,
     memory_bytes: int | None = None,
     recycle_after: int = 500,
+    kind: Callable[[T], Hashable] = lambda item: None,
 ) -> Iterator[Outcome[R]]:
     """Run a picklable function over items in ``jobs`` worker processes; yield outcomes as they come.
 
-    Items start in the given order. ``timeout_s`` limits one item, ``memory_bytes`` the data segment
+    Items start in the given order, except that a worker which has done one goes on with those of the same
+    ``kind``, and others begin another kind while there is one: so what a worker keeps of an item serves the
+    next one, and is made by as few workers as can be. ``timeout_s`` limits one item, ``memory_bytes`` the data segment
     of one worker; exceeding either costs that item only. Closing the iterator ends all workers.
     Items should be small (paths, not images): sending a large one holds up the others.
     """
@@ -79,12 +82,15 @@ def supervise(
         raise ValueError(f"jobs is {jobs}, expected 1 or more")
     crew: _Crew[T, R] = _Crew(pickle.dumps(function), items, timeout_s, memory_bytes, recycle_after)
     try:
-        yield from crew.work(deque(range(len(items))), jobs)
+        queue: dict[Hashable, deque[int]] = {}
+        for index, item in enumerate(items):
+            queue.setdefault(kind(item), deque()).append(index)
+        yield from crew.work(queue, jobs)
         # Alone on the machine and without the memory limit: a second death is the item's own.
         crew.memory_bytes, crew.last_try = None, True
         for index in crew.again:
             crew.stop()
-            yield from crew.work(deque([index]), 1)
+            yield from crew.work({None: deque([index])}, 1)
     finally:
         crew.stop()
 
@@ -94,6 +100,7 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     index: int | None = None  # of the item it works on
+    kind: Hashable = None  # of the last item
     since: float = 0.0
     deadline: float = inf
     started: bool = False  # the function is imported
@@ -113,11 +120,11 @@ class _Crew(Generic[T, R]):
     workers: list[_Worker] = field(default_factory=list)
     finished: deque[Outcome[R]] = field(default_factory=deque)
 
-    def work(self, queue: deque[int], jobs: int) -> Iterator[Outcome[R]]:
+    def work(self, queue: dict[Hashable, deque[int]], jobs: int) -> Iterator[Outcome[R]]:
         while True:
             # Hand out before yielding, so that no worker waits for the caller.
             while queue and (len(self.workers) < jobs or self._idle()):
-                self._send(queue.popleft())
+                self._send(*self._next(queue))
             while self.finished:
                 yield self.finished.popleft()
             busy = [worker for worker in self.workers if worker.index is not None]
@@ -177,6 +184,17 @@ class _Crew(Generic[T, R]):
             self.again.append(worker.index)
         self._end(worker)
 
+    def _next(self, queue: dict[Hashable, deque[int]]) -> tuple[int, Hashable]:
+        """Take the item that the worker which is to have it is best at, and its kind, off the queue."""
+        worker = self._idle()
+        taken = {other.kind for other in self.workers if other is not worker}
+        own = worker.kind if worker and worker.kind in queue else None
+        kind = own if own is not None else next((k for k in queue if k not in taken), next(iter(queue)))
+        index = queue[kind].popleft()
+        if not queue[kind]:
+            del queue[kind]
+        return index, kind
+
     def _idle(self) -> _Worker | None:
         return next((worker for worker in self.workers if worker.index is None), None)
 
@@ -193,7 +211,7 @@ class _Crew(Generic[T, R]):
             ours.send_bytes(self.function)
         return worker
 
-    def _send(self, index: int) -> None:
+    def _send(self, index: int, kind: Hashable) -> None:
         """Give an item to an idle worker, or to a new one even while it starts."""
         try:
             item = pickle.dumps(self.items[index])
@@ -202,7 +220,7 @@ class _Crew(Generic[T, R]):
             return
         self.with_main = self.with_main or b"__main__" in self.function or b"__main__" in item
         worker = self._idle() or self._start()
-        worker.index = index
+        worker.index, worker.kind = index, kind
         self._set_clock(worker)
         with contextlib.suppress(OSError):  # a worker that is dead is noticed at the next wait
             worker.pipe.send_bytes(item)

@@ -28,6 +28,12 @@ def same(item: object) -> object:
     return item
 
 
+def by_whom(item: object) -> tuple[int, object]:
+    """Which process did the item."""
+    time.sleep(0.02)  # so that no worker does all before the next one has started
+    return os.getpid(), item
+
+
 def note(folder: str, name: str) -> int:
     """Append a letter to a file and return how many it holds: counts tries across processes."""
     with (Path(folder) / name).open("a") as file:
@@ -95,3 +101,18 @@ def note_pid_and_hang(folder: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     (Path(folder) / f"{os.getpid()}.pid").touch()
     time.sleep(60)
+
+
+def listing(folder: str) -> list[str]:
+    return sorted(os.listdir(folder))
+
+
+def chatty(number: int) -> int:
+    """Print as a library may, through Python and past it."""
+    print("printed")
+    os.write(1, b"written\n")
+    return number
+
+
+def standard_input(_: object) -> str:
+    return os.readlink("/proc/self/fd/0")

@@ -59,6 +59,16 @@ def test_results_are_those_of_a_loop(jobs: int) -> None:
     assert {(outcome.status, outcome.detail) for outcome in found} == {("ok", "")}
 
 
+def test_a_worker_goes_on_with_items_of_the_same_kind() -> None:
+    """What it keeps of a kind serves the next item; only at the end two workers share a kind."""
+    items = [(kind, number) for kind in "abcdef" for number in range(8)]
+    found = list(supervise(tasks.by_whom, items, jobs=2, kind=lambda item: item[0]))
+    assert sorted(outcome.index for outcome in found) == list(range(len(items)))
+    made = {(pid, item[0]) for pid, item in (outcome.result for outcome in found if outcome.result)}
+    assert len({pid for pid, _ in made}) == 2
+    assert len(made) <= 6 + 1
+
+
 def test_no_items_and_few_items_need_few_workers() -> None:
     assert list(supervise(tasks.square, [], jobs=2)) == []
     running = supervise(tasks.pid, [0.0, 0.1], jobs=8)
