@@ -88,14 +88,15 @@ def prepare(image: LabelImage, challenge: Challenge, side: Side) -> Prepared:
             merge=side in rules.merge,
             zone=side == "reference" and rules.matching == "contact",
         )
-        whole[name] = lesions
+        if challenge.full_image == "mask":
+            whole[name] = lesions
         if side == "prediction" and rules.min_prediction:
             unit = voxel_mm3 if rules.min_prediction_unit == "mm3" else 1.0
             lesions = remove_small(lesions, rules.min_prediction / unit)
         found[name] = lesions
     partners = {name: region.join_by for name, region in challenge.regions.items() if region.join_by}
     joined = join_across_tissues(found, partners, challenge.lesions.joining_pairs)
-    return Prepared(image.grid, joined, joined if challenge.full_image == "lesion_numbers" else whole)
+    return Prepared(image.grid, joined, whole or joined)
 
 
 def _crop(mask: np.ndarray, offset: tuple[int, int, int]) -> tuple[np.ndarray, tuple[int, int, int]]:
