@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 World = Literal["lps", "ras"]
-PLANES = 8  # whose determinants are computed at a time, so that memory stays near that of the field
+PLANES = 2  # whose determinants are computed at a time, so that memory stays near that of the field
 FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS <-> LPS
 
 

@@ -68,7 +68,8 @@ class Forecast:
     @property
     def wall_s(self) -> float:
         """Seconds until all cases are scored with this number of workers."""
-        return self.start_s + self.cpu_s / self.jobs if self.cases > self.finished else 0.0
+        workers = min(self.jobs, self.cases - self.finished)
+        return self.start_s + self.cpu_s / workers if workers else 0.0
 
 
 def forecast(

@@ -84,8 +84,8 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
         problems += () if case.prediction is None else error.problems  # the missing ones are listed already
         scores += penalized(challenge, "", columns, error)
     fields = read_fields(case, challenge, truth.grid, problems)
-    scores += score_smoothness(case, challenge, truth.grid, fields, problems)
     problems += _compared(fields, points, truth, case, challenge)
+    scores += score_smoothness(case, challenge, truth.grid, fields, problems)
     order = {pair: index for index, pair in enumerate(expected_scores(challenge, case))}
     scores.sort(key=lambda one: order[one.region, one.metric])
     return CaseResult(case, tuple(scores), tuple(problems), details=details)
@@ -109,8 +109,10 @@ def check(truth: Truth | None, case: Case, challenge: Challenge) -> list[Problem
         problems += untold(error, case)
     grid = truth.grid if truth else expected_grid(case, challenge)
     fields = read_fields(case, challenge, grid, problems)
+    if truth is not None:
+        problems += _compared(fields, points, truth, case, challenge)
     score_smoothness(case, challenge, grid, fields, problems)
-    return problems if truth is None else problems + _compared(fields, points, truth, case, challenge)
+    return problems
 
 
 def _compared(
