@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PEERS := .venv-bench
 RESULTS := results
 
-.PHONY: demo test check bench fuzz schema sample-data clean
+.PHONY: demo test test-slurm test-dask check bench fuzz schema sample-data clean
 
 demo: $(INSTALLED)
 	$(BIN)/python scripts/demo.py --output $(RESULTS)
@@ -13,17 +14,44 @@ demo: $(INSTALLED)
 test: $(INSTALLED) check
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
+# Needs Debian's munge slurmctld slurmd slurm-client; skips without them.
+test-slurm: $(INSTALLED)
+	$(BIN)/python -m pytest -v -m slurm tests/integration/test_slurm_real.py
+
+# In a folder of its own, since Dask is no part of what `make test` installs.
+test-dask: .venv-dask/.installed
+	.venv-dask/bin/python -m pytest -v -m dask tests/integration/test_dask_real.py
+
+.venv-dask/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-dask
+	.venv-dask/bin/python -m pip install --quiet --upgrade pip
+	.venv-dask/bin/python -m pip install --quiet --editable '.[dask]' pytest
+	touch $@
+
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+# BRATS2023_METRICS=path/to/BraTS-2023-Metrics times the official code itself.
+bench: $(INSTALLED) $(PEERS)/.installed
 	$(BIN)/python scripts/bench.py
 	$(BIN)/python scripts/bench_ranking.py
 	$(BIN)/python scripts/bench_uncertainty.py
 	$(BIN)/python scripts/bench_synthesis.py
+	$(BIN)/python scripts/bench_scale.py
+
+# Public packages to compare with, in a folder of their own and each on its own: one that does not install is
+# skipped. torch first, as the CPU build where there is one: from pip's own folders, else from its makers.
+$(PEERS)/.installed:
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --upgrade pip
+	$(PEERS)/bin/python -m pip install --quiet --no-index --no-deps torch==2.13.0 \
+	|| $(PEERS)/bin/python -m pip install --quiet --index-url https://download.pytorch.org/whl/cpu torch || true
+	for package in nibabel torch exacta brats-evaluation monai seg-metrics surface-distance-based-measures; do \
+	  $(PEERS)/bin/python -m pip install --quiet $$package || echo "does not install: $$package"; \
+	done
+	touch $@
 
 fuzz: $(INSTALLED)
 	$(BIN)/python scripts/fuzz.py
@@ -42,4 +70,4 @@ $(INSTALLED): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(RESULTS) build dist *.egg-info
+	rm -rf $(VENV) $(PEERS) .venv-dask $(RESULTS) build dist *.egg-info

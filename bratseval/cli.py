@@ -6,7 +6,7 @@ import inspect
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -30,6 +30,10 @@ app.add_typer(challenges_app, name="challenges")
 
 ChallengeArgument = Annotated[
     str, typer.Argument(metavar="CHALLENGE", help="Bundled name or path of a YAML file.")
+]
+Submissions = Annotated[
+    Path,
+    typer.Option("-s", "--submissions", metavar="DIR", help="One folder or archive a team in this folder."),
 ]
 References = Annotated[
     Path,
@@ -71,6 +75,29 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "shard": (
         Annotated[str, typer.Option(metavar="I/N", help="Score only this deterministic slice of the cases.")],
         "1/1",
+    ),
+    "scheduler": (
+        Annotated[
+            str,
+            typer.Option(
+                metavar="tcp://HOST:PORT",
+                envvar="BRATSEVAL_SCHEDULER",
+                help="Score on the workers of a running Dask scheduler, not on this machine.",
+            ),
+        ],
+        "",
+    ),
+    "shards": (
+        Annotated[
+            int,
+            typer.Option(
+                min=0,
+                max=1000,
+                metavar="N",
+                help="Tasks on --scheduler, the same slices as --shard I/N; 0: by cases and workers.",
+            ),
+        ],
+        0,
     ),
     "resume": (
         Annotated[
@@ -160,6 +187,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "no_color": (NoColor, False),
 }
 READING = ("jobs", "timeout", "memory", "geometry", "max_members", "max_unpacked", "max_ratio", "metadata")
+ELSEWHERE = ("scheduler", "shards")
 SCORING = ("institution", "shard", "resume", "overwrite", "seed")
 RANKING = ("allow_incomplete", "compare_schemes")
 SCREEN = ("fail_on", "quiet", "verbose", "no_color")
@@ -204,17 +232,16 @@ def _main(
 
 
 @app.command()
-@taking(*READING, *SCORING, *RANKING, "format", *SCREEN)
+@taking(*READING, *ELSEWHERE, *SCORING, *RANKING, "format", *SCREEN)
 def run(
     challenge: ChallengeArgument,
-    submissions: Annotated[
-        Path,
-        typer.Option(
-            "-s", "--submissions", metavar="DIR", help="One folder or archive a team in this folder."
-        ),
-    ],
+    submissions: Submissions,
     references: References,
     output: Output,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Time a few cases, say what the run would take, and write nothing."),
+    ] = False,
     **given: Any,
 ) -> None:
     """Score every team's folder or archive, rank the teams and write the leaderboard: the whole job."""
@@ -224,13 +251,20 @@ def run(
 
         options = _options(given)
         rulebook = load_rulebook(challenge)
+        if dry_run:
+            from bratseval.planning import forecast
+
+            with screen.progress("timed") as progress:
+                planned = forecast(rulebook, submissions, references, output, options, progress)
+            screen.forecast(planned)
+            return
         with screen.progress() as progress:
             ended = pipeline.run(rulebook, submissions, references, output, options, progress)
         screen.ended(ended, output)
 
 
 @app.command()
-@taking(*READING, *SCORING, "format", *SCREEN)
+@taking(*READING, *ELSEWHERE, *SCORING, "format", *SCREEN)
 def evaluate(
     challenge: ChallengeArgument,
     predictions: Predictions,
@@ -260,7 +294,7 @@ def evaluate(
 
 
 @app.command()
-@taking(*READING, *SCREEN)
+@taking(*READING, *ELSEWHERE, *SCREEN)
 def validate(
     challenge: ChallengeArgument,
     predictions: Predictions,
@@ -331,6 +365,84 @@ def rank(
 
         rulebook = load_rulebook(challenge)
         screen.ended(joining.rank(rulebook, scores, output, _options(given)), output)
+
+
+@app.command()
+@taking(
+    *(name for name in READING if name != "jobs"),
+    *(name for name in SCORING if name not in ("shard", "resume")),  # every shard is one that resumes
+    *RANKING,
+    "format",
+    *SCREEN,
+)
+def slurm(
+    challenge: ChallengeArgument,
+    submissions: Submissions,
+    references: References,
+    output: Output,
+    shards: Annotated[
+        int | None,
+        typer.Option(min=1, max=1000, help="Tasks of the array; default: one per 100 cases of all teams."),
+    ] = None,
+    cpus: Annotated[
+        int, typer.Option("-j", "--jobs", "--cpus", min=1, help="CPUs, and so workers, of each task.")
+    ] = 1,
+    mem: Annotated[str, typer.Option(metavar="SIZE", help="Memory of each job, as sbatch takes it.")] = "",
+    time: Annotated[
+        str, typer.Option(metavar="TIME", help="Time limit of each job, as sbatch takes it.")
+    ] = "",
+    partition: Annotated[str, typer.Option(metavar="NAME", help="Partition of the jobs.")] = "",
+    account: Annotated[str, typer.Option(metavar="NAME", help="Account that the jobs are charged to.")] = "",
+    sbatch: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OPTION", help="Another option of sbatch, such as '--qos=low'; repeatable."),
+    ] = None,
+    submit: Annotated[bool, typer.Option("--submit", help="Send both jobs; else print how to.")] = False,
+    **given: Any,
+) -> None:
+    """Write `run` as jobs of Slurm: an array of shards, which go on after a requeue, and the merge."""
+    with _screen(given) as screen:
+        from bratseval import slurm as jobs
+        from bratseval.config import load_rulebook
+
+        options = _options({**given, "jobs": cpus})
+        lines = jobs.directives(mem, time, partition, account, sbatch or ())
+        rulebook = load_rulebook(challenge)
+        teams, cases = jobs.count_cases(rulebook, submissions, references, output, options)
+        places = [f"--submissions={submissions}", f"--references={references}"]
+        job = jobs.Job(
+            challenge,
+            os.getcwd(),
+            str(output),
+            jobs.number_of_shards(cases, shards),
+            cpus,
+            (*places, *_changed(given, (*READING, *SCORING))),
+            _changed(given, ("metadata", "overwrite", "seed", *RANKING, "fail_on")),
+            lines,
+        )
+        jobs.write(job, rulebook.digest, options.overwrite, anew=submit)
+        array, merging = jobs.submit(job) if submit else (None, None)
+        if given["format"] == "json":
+            facts = {"teams": teams, "cases": cases, "shards": job.shards, "output": str(output)}
+            scripts = {"array_script": str(job.array_script), "merge_script": str(job.merge_script)}
+            _print_json({**facts, **scripts, "array_job": array, "merge_job": merging})
+        elif not submit:
+            print(jobs.commands(job), end="")
+        done = f"submitted: jobs {array} and, after it, {merging}" if submit else "written"
+        screen.verdict(
+            f"{done}: {teams} teams, {cases} cases of theirs in {job.shards} shards; "
+            f"scripts and logs in {job.place}"
+        )
+
+
+def _changed(given: Mapping[str, Any], names: Iterable[str]) -> tuple[str, ...]:
+    """The named options that were given and are not at their defaults, as words of a command line."""
+    words = []
+    for name in names:
+        if (value := given.get(name, OPTIONS[name][1])) != OPTIONS[name][1]:
+            flag = f"--{name.replace('_', '-')}"
+            words.append(flag if value is True else f"{flag}={value}")
+    return tuple(words)
 
 
 @app.command()
@@ -430,11 +542,11 @@ def check(
         from dataclasses import asdict
 
         from bratseval.advice.advisers import advise, as_notes
-        from bratseval.config import load_rulebook
+        from bratseval.config import load_rulebook, uncomputed
 
         rulebook = load_rulebook(file)
         advice = advise(rulebook.challenge)
-        screen.problems(as_notes(advice))
+        screen.problems([*uncomputed(rulebook), *as_notes(advice)])
         screen.verdict(f"{rulebook.challenge.name} is a valid challenge (config {rulebook.digest})")
         if format == "json":
             facts = {"name": rulebook.challenge.name, "config": rulebook.digest, "valid": True}
@@ -508,6 +620,10 @@ def _options(given: Mapping[str, Any]) -> Options:
     index, _, count = value("shard").partition("/")
     if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count) <= 1000):
         raise typer.BadParameter(f"--shard {value('shard')}: expected I/N with 1 <= I <= N <= 1000")
+    if value("shards") and not value("scheduler"):
+        raise typer.BadParameter("--shards needs --scheduler; --shard I/N scores one of N shards here")
+    if value("scheduler") and int(count) > 1:
+        raise typer.BadParameter("--shard and --scheduler: a Dask run has all shards; --shards says how many")
     memory = value("memory")
     if memory is not None and memory < 0.5:
         raise typer.BadParameter(f"--memory {memory:g}: a worker needs at least 0.5 GB")
@@ -520,7 +636,7 @@ def _options(given: Mapping[str, Any]) -> Options:
         memory_bytes=None if memory is None else int(memory * 1e9),
         archives=ArchiveLimits(value("max_members"), int(value("max_unpacked") * 1e9), value("max_ratio")),
         **{name: value(name) for name in ("resume", "overwrite", "metadata", "fail_on", "geometry")},
-        **{name: value(name) for name in ("seed", "institution", *RANKING)},
+        **{name: value(name) for name in ("seed", "institution", "scheduler", "shards", *RANKING)},
     )
 
 

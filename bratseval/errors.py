@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,6 +74,12 @@ class ReferenceDataError(BratsevalError):
     exit_code = 3
 
 
+class StoppedError(BratsevalError):
+    """The machines that score are gone: finished cases are kept, the operator starts the command again."""
+
+    exit_code = 4
+
+
 class OutputError(BratsevalError):
     """The output folder cannot be written, or belongs to another configuration."""
 
@@ -84,3 +90,11 @@ class InputError(BratsevalError):
     """One input file cannot be used; its case takes the penalty and the run goes on."""
 
     exit_code = 1
+
+
+class Faults(ValueError):
+    """Mistakes in a block of a challenge file, each a sentence after its field: `metrics.dice: ...`."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(faults))

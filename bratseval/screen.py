@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from bratseval.leaderboard import Leaderboard
     from bratseval.pipeline import Ended, Progress
+    from bratseval.planning import Forecast
     from bratseval.validation import Checked
 
 SHOWN_PER_CODE = 20
@@ -118,6 +119,38 @@ class Screen:
             print(json.dumps(document, sort_keys=True, allow_nan=False, ensure_ascii=False))
         if ended.exit_code:
             raise typer.Exit(ended.exit_code)
+
+    def forecast(self, forecast: Forecast) -> None:
+        """What a run would take; as JSON on stdout; then the exit code."""
+        import typer
+
+        self.problems(forecast.problems)
+        one = forecast
+        remain = one.cases - one.finished
+        kept = f"; {one.finished} of them are finished and kept" if one.finished else ""
+        lines = [f"{one.teams} teams, {one.cases} cases of theirs{kept}"]
+        if one.timed:
+            further = f", {one.next_s:.2g} s for each further team's" if one.next_s is not None else ""
+            memory = one.worker_bytes / 1e6
+            lines += [
+                f"{one.timed} timed here: {one.first_s:.2g} s for a case{further}; "
+                f"a worker took up to {memory:.0f} MB",
+                f"{one.rows} rows of scores.csv",
+                f"{_duration(one.cpu_s)} of one CPU; with {one.jobs} workers {_duration(one.wall_s)} and "
+                f"{one.jobs * memory / 1000:.1f} GB",
+                f"{one.shards} shards of about {_duration(one.start_s + one.cpu_s / one.shards)} would suit: "
+                f"--shard I/{one.shards}, or bratseval slurm --shards {one.shards}"
+                if one.shards > 1
+                else "no need for shards",
+            ]
+        for line in () if self.quiet else lines:
+            self.console.print(line, markup=False)
+        if self.format == "json":
+            document = {**asdict(one), "wall_s": one.wall_s}
+            print(json.dumps(document, sort_keys=True, allow_nan=False, ensure_ascii=False))
+        self.verdict(f"dry run: {remain} cases remain, {_duration(one.wall_s)} here; nothing was written")
+        if one.exit_code:
+            raise typer.Exit(one.exit_code)
 
     def leaderboard(self, board: Leaderboard) -> None:
         """The teams in order, then the means of each ranked metric; numbers are rounded only here.
@@ -260,6 +293,13 @@ def _short(value: Any) -> str:
         return f"{value:.0f}" if value == int(value) and abs(value) < 1e6 else f"{value:.4g}"
     shown = harmless(str(value))
     return f" {shown}" if shown.startswith("::") else shown  # a line may begin with it
+
+
+def _duration(seconds: float) -> str:
+    """Seconds, minutes or hours, as rough as an estimate is."""
+    if seconds < 100:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _line_progress(verb: str) -> Callable[[int, int, str], None]:

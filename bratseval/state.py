@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,11 @@ from bratseval.errors import OutputError, Problem
 from bratseval.model import Case, CaseResult, InputFile, Score
 
 FOLDER = "state"
+JOURNAL = "journal.jsonl"
+# What a lock says of the process that holds it.
+_HOLDER = re.compile(
+    r"process (?P<process>\d+) on (?P<host>\S+)(?: in Slurm job (?P<job>\d+) restart (?P<restart>\d+))?"
+)
 T = TypeVar("T")
 
 
@@ -71,21 +77,35 @@ def _take(handle: int, state: Path) -> None:
             raise OutputError(Problem("error", "OUT004", message, hint, file=str(state))) from None
     try:
         os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        os.pwrite(handle, _this_process().encode(), 0)
     except OSError as error:
         raise not_writable(state / "lock", error) from None
 
 
+def _this_process() -> str:
+    """What a lock says of its holder; a requeued job of Slurm keeps its id, and the restarts are counted."""
+    job, restart = os.environ.get("SLURM_JOB_ID", ""), os.environ.get("SLURM_RESTART_COUNT") or "0"
+    in_job = f" in Slurm job {job} restart {restart}" if job.isdecimal() and restart.isdecimal() else ""
+    return f"process {os.getpid()} on {socket.gethostname()}{in_job}"
+
+
 def _is_over(holder: str) -> bool:
-    """Whether the process that wrote the lock runs no more; one of another host may."""
-    words = holder.split()
-    if len(words) != 4 or words[3] != socket.gethostname():
-        return not words
+    """Whether the process that wrote the lock runs no more; one of another host may.
+
+    Slurm starts a job anew, perhaps on another host, only once its earlier start has ended.
+    """
+    theirs, ours = (_HOLDER.fullmatch(text) for text in (holder, _this_process()))
+    if not theirs or not ours:
+        return not holder
+    if theirs["job"] and theirs["job"] == ours["job"] and int(theirs["restart"]) < int(ours["restart"]):
+        return True
+    if theirs["host"] != ours["host"]:
+        return False
     try:
-        os.kill(int(words[1]), 0)
+        os.kill(int(theirs["process"]), 0)
     except ProcessLookupError:
         return True
-    except (OSError, ValueError):
+    except (OSError, ValueError, OverflowError):
         return False
     return False
 
@@ -127,9 +147,9 @@ class Journal:
 
         Raises OutputError where the cases were scored under another configuration (OUT003).
         """
-        self.path = state / "journal.jsonl"
+        self.path = state / JOURNAL
         self.kept: dict[tuple[str, str], Kept] = {}
-        header = {"config": config, "code": _code_digest()}
+        header = {"config": config, "code": code_digest()}
         written = self._read()
         first, *lines = (written.splitlines(keepends=True) if keep else []) or [b""]
         found = _record(first) or {}
@@ -194,6 +214,17 @@ class Journal:
         os.close(self._file)
 
 
+def finished_cases(state: Path, config: str) -> set[tuple[str, str]]:
+    """Team and case of what a journal holds for this configuration and program; only looked at."""
+    try:
+        first, *lines = (state / JOURNAL).read_bytes().splitlines(keepends=True) or [b""]
+    except OSError:
+        return set()
+    if _record(first) != {"config": config, "code": code_digest()}:
+        return set()
+    return {(record["team"], record["case"]) for line in lines if (record := _record(line))}
+
+
 def rules_of(config: str, geometry: str, case: Case) -> str:
     """What a case is scored under beside its files: configuration, options, faults of their names."""
     refused = [_values(problem) for problem in case.refused]
@@ -212,7 +243,7 @@ def paths_of(case: Case) -> tuple[str, ...]:
 
 
 @cache
-def _code_digest() -> str:
+def code_digest() -> str:
     """Digest of this program: another version may measure otherwise."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*.py")):

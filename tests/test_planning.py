@@ -1,0 +1,102 @@
+"""A dry run: what it says, and that it writes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from test_cli import run
+
+from bratseval.config import load_rulebook
+from bratseval.model import Case
+from bratseval.pipeline import Options
+from bratseval.planning import SHARD_S, Forecast, _samples, forecast
+
+
+def silent(done: int, total: int, what: str, kept: int | None = None, /) -> None:
+    pass
+
+
+def planned(folders: tuple[Path, Path], output: Path, options: Options) -> Forecast:
+    return forecast(load_rulebook("brats2023-gli"), *folders, output, options, silent)
+
+
+def test_a_dry_run_times_cases_and_writes_nothing(
+    challenge_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    done = run(challenge_folders, tmp_path / "out", "--dry-run", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+    found = json.loads(done.stdout)
+    assert (found["teams"], found["cases"], found["finished"]) == (2, 6, 0)
+    assert found["rows"] == 6 * 30  # three regions, ten metrics
+    assert 0 < found["next_s"] <= found["cpu_s"] < 6 * (found["first_s"] + found["next_s"])
+    assert 3e7 < found["worker_bytes"] < 4e8
+    assert found["shards"] == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("dry run: 6 cases remain")
+
+
+def test_finished_cases_are_not_counted_again(challenge_folders: tuple[Path, Path], tmp_path: Path) -> None:
+    assert run(challenge_folders, tmp_path / "out", "--shard", "1/2").returncode == 0
+    one, both = (
+        planned(challenge_folders, tmp_path / "out", Options(shard=shard)) for shard in ((1, 2), (1, 1))
+    )
+    assert one.cases == one.finished == both.finished > 0
+    assert (one.timed, one.cpu_s, one.wall_s) == (0, 0.0, 0.0)
+    assert both.cases == 6
+    assert both.cpu_s > 0
+    assert planned(challenge_folders, tmp_path / "out", Options(resume=False)).finished == 0
+
+
+def test_what_stops_a_run_stops_a_dry_run(challenge_folders: tuple[Path, Path], tmp_path: Path) -> None:
+    submissions, references = challenge_folders
+    inside = run(challenge_folders, submissions / "exact" / "out", "--dry-run")
+    assert inside.returncode == 2
+    assert "OUT005" in inside.stderr
+    for path in references.iterdir():
+        path.unlink()
+    assert run(challenge_folders, tmp_path / "out", "--dry-run").returncode == 3
+
+
+def test_a_missing_file_is_a_problem_and_takes_no_time(
+    challenge_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for path in (challenge_folders[0] / "shifted").iterdir():
+        path.unlink()
+    found = planned(challenge_folders, tmp_path / "out", Options())
+    assert found.next_s is None  # of no case there are two files
+    assert {problem.code for problem in found.problems} == {"SUB004"}
+
+
+def test_cases_of_all_sizes_are_timed(tmp_path: Path) -> None:
+    """The largest first, whose time is not counted, then one of each fifth, each for two teams."""
+    cases = []
+    for size in range(1, 101):
+        path = tmp_path / f"{size:03}"
+        path.write_bytes(bytes(size))
+        cases += [Case(team, path.name, path, path) for team in ("a", "b", "c")]
+    samples = _samples(cases)
+    assert [own[0].case for own in samples] == ["100", "011", "031", "051", "071", "091"]
+    assert all([one.team for one in own] == ["a", "b"] for own in samples)
+    assert _samples([]) == []
+    assert _samples([Case("a", "lost", tmp_path / "001", None)]) == []
+
+
+@pytest.mark.parametrize(("cpu_s", "shards"), [(0.0, 1), (SHARD_S, 1), (40 * SHARD_S, 40), (1e9, 1000)])
+def test_shards_take_some_minutes_each(
+    challenge_folders: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cpu_s: float,
+    shards: int,
+) -> None:
+    from bratseval import planning
+
+    times = planning._Times(first=[cpu_s / 2000], further=[cpu_s / 2000])
+    monkeypatch.setattr(planning, "_measure", lambda *_: times)
+    monkeypatch.setattr(
+        planning, "plan", lambda *_: ([Case("a", str(i), None, None) for i in range(2000)], [], None)
+    )
+    assert planned(challenge_folders, tmp_path / "out", Options()).shards == shards
