@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from bratseval.errors import Faults
 from bratseval.ranking.rules import Model
 
 Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -124,7 +125,7 @@ class StatedGrid(Model):
 class Expected(Model):
     """What a submission is held to where no references are given: `bratseval validate`."""
 
-    cases: list[str] = Field([], description="Ids of all cases.")
+    cases: list[str] = Field([], description="Ids of all cases, or of all subjects of a table.")
     grid: StatedGrid | None = None
 
 
@@ -189,7 +190,7 @@ class LesionRules(Model):
     @model_validator(mode="after")
     def _says_what_is_detected(self) -> LesionRules:
         if self.matching == "largest_overlap" and self.detection_iou is None:
-            raise ValueError("matching: largest_overlap needs detection_iou")
+            raise Faults(["matching: largest_overlap needs detection_iou"])
         return self
 
 
@@ -397,7 +398,7 @@ class SubjectTable(Model):
                 f"missing_label: {self.missing_label} is a class, so that missing rows could be right"
             )
         if self.submitted == "rating" and (self.low is None or self.high is None):
-            faults.append("low, high: a rating needs them, since a missing one costs the far end")
+            faults.append("low, high: a rating needs them, since a missing one costs the worst of them")
         if faults:
-            raise ValueError("; ".join(faults))
+            raise Faults(faults)
         return self

@@ -165,7 +165,7 @@ def match_files(root: Path, entries: Iterable[Entry], files: Files, side: Side, 
     for claimed in claims.values():
         name, path = claimed[0][0], claimed[0][1].path
         case = spelling.setdefault(name.case.casefold(), name.case)
-        faults = () if trusted and len(claimed) == 1 else _faults(claimed, case, team)
+        faults = () if trusted and len(claimed) == 1 else _faults(claimed, case, team, trusted)
         if name.role is None:
             cases.setdefault(case, path)
             if name.cohort:
@@ -218,16 +218,20 @@ def _identify(path: Path, patterns: Sequence[tuple[str | None, re.Pattern[str]]]
     return None
 
 
-def _faults(claimed: Sequence[tuple[_Name, Entry]], case: str, team: str) -> tuple[Problem, ...]:
+def _faults(
+    claimed: Sequence[tuple[_Name, Entry]], case: str, team: str, trusted: bool
+) -> tuple[Problem, ...]:
     """Why files that claim one place must not be read."""
     name, entry = claimed[0]
-    what = f"case {case}" if case else "the team"
+    what = f"case {case}" if case else "the one table of references" if trusted else "the team"
     if own := " ".join(filter(None, [name.role, name.region, name.rater])):
         what = f"{own} of {what}"
     if len(claimed) > 1:
         names = " and ".join(str(other.path) for _, other in claimed)
         message = f"{len(claimed)} files claim {what}: {names}"
         hint = "keep one file; none of them is scored"
+        if trusted:
+            hint = "keep one file" if case else f"keep one file, or give it itself: --references {entry.path}"
         return (Problem("error", "SUB002", message, hint, team, case, str(entry.path)),)
     return () if entry.fault is None else (replace(entry.fault, team=team, case=case),)
 
@@ -238,9 +242,16 @@ def _stray(path: Path, team: str, known: Sequence[str], patterns: Sequence[str])
     kind = "no name of this challenge"
     if path.name.startswith("."):
         kind, hint = "a hidden file", "rename it"
+    elif _only_by_case(path, patterns):
+        kind, hint = "capital letters where small ones are read, or the reverse", f"{hint}; rename it"
     elif is_archive(path):
         kind = "an archive inside the submission"
     return Problem("warning", "SUB003", f"{path} is not read: {kind}", hint, team, file=str(path))
+
+
+def _only_by_case(path: Path, patterns: Iterable[str]) -> bool:
+    """Whether a name would be read if capitals did not matter."""
+    return any(re.fullmatch(pattern, path.name, re.IGNORECASE) for pattern in patterns)
 
 
 def find_references(challenge: Challenge, folder: Path) -> Found:
@@ -261,6 +272,13 @@ def find_references(challenge: Challenge, folder: Path) -> Found:
     refused = [*found.refused.values(), *(part.refused for parts in found.parts.values() for part in parts)]
     if any(refused):
         raise ReferenceDataError([problem for problems in refused for problem in problems])
+    if not found.files and alone:
+        path, patterns = entries[0].path, challenge.files.reference
+        message = f"{path} is not named like the reference table of {challenge.name}"
+        if _only_by_case(path, patterns):
+            message += ", but for small and capital letters"
+        hint = f"give a CSV file named like {example_name(patterns[0])}, or the folder that holds it"
+        raise ReferenceDataError(Problem("error", "SUB011", message, hint, file=str(path)))
     if not found.files:
         raise ReferenceDataError(
             Problem(
@@ -337,8 +355,11 @@ def unusable(paths: Sequence[Path]) -> tuple[Problem, ...]:
     if path.is_symlink():
         return (_link(path, "copy what it points to"),)
     if not path.is_dir() and archive_suffix(path) in OTHER_SUFFIXES:
-        message = f"{path} is an archive of a kind that is not read"
-        return (Problem("error", "ARC001", message, "expected .zip, .tar or .tar.gz", file=str(path)),)
+        message, hint = f"{path} is an archive of a kind that is not read", "expected .zip, .tar or .tar.gz"
+        if path.suffixes[-2:-1] in ([".nii"], [".csv"]):
+            message = f"{path} is a single compressed file, not what a team hands in"
+            hint = "unpack it" if ".csv" in path.suffixes else "give the folder that holds it, or an archive"
+        return (Problem("error", "ARC001", message, hint, file=str(path)),)
     return ()
 
 

@@ -6,8 +6,10 @@ into it. Its blocks are in ``bratseval.blocks``.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,14 +26,16 @@ from bratseval.blocks import (
     Label,
     LesionRules,
     MetricSpec,
+    Penalty,
     Region,
     Registration,
     SubjectTable,
     Synthesis,
     Uncertainty,
 )
+from bratseval.errors import Faults
 from bratseval.metrics.pooled import OF_LESIONS
-from bratseval.metrics.registry import TABLE_RECORDS, TEAM_RECORDS, Facts, find_metric, score_facts
+from bratseval.metrics.registry import TABLE_RECORDS, TEAM_RECORDS, Facts, Metric, find_metric, score_facts
 from bratseval.ranking.rules import Model, Ranking, ScoreTable
 
 # By task: the records that its metrics may read, and the further reference files without which it cannot.
@@ -45,6 +49,16 @@ TASK_RECORDS: dict[str, tuple[str, ...]] = {
     "table": TABLE_RECORDS,
 }
 REFERENCE_ROLES = {"registration": ("moving",), "uncertainty": ("brain",)}
+# By task and key of `files`: the roles that are read. A log of training rounds may come with any task.
+_ROLES: dict[str, dict[str, tuple[str, ...]]] = {
+    "registration": {
+        "prediction_parts": ("jacobian", "field", "inverse_field"),
+        "reference_parts": ("moving", "image", "rater"),
+    },
+    "uncertainty": {"reference_parts": ("brain",)},
+    "synthesis": {"prediction_parts": ("segmentation",), "reference_parts": ("mask", "void", "image")},
+    "table": {"team": ("table", "subject")},
+}
 _OF_CLASSES = ("labels", "scores", "counts")
 _OF_TABLE = {"time": ("times", "counts"), "rating": ("ratings", "counts")} | dict.fromkeys(
     ("label", "score", "probabilities"), _OF_CLASSES
@@ -106,15 +120,21 @@ class Challenge(Model):
     @field_validator("metrics")
     @classmethod
     def _metrics_exist(cls, metrics: dict[str, MetricSpec]) -> dict[str, MetricSpec]:
+        faults = []
         for column, spec in metrics.items():
             name = spec.metric or column
             try:
                 _, entry = find_metric(name)
+                entry.check_parameters(column, spec.parameters)
             except KeyError as unknown:
-                raise ValueError(f"{name!r} is not a metric; {unknown.args[0]}") from None
-            if spec.tolerance_mm is not None and "tolerance_mm" not in entry.parameters:
-                raise ValueError(f"{column}: tolerance_mm has no meaning for {name}")
-            entry.check_parameters(column, spec.parameters)
+                faults.append(f"{column}: {name!r} is not a metric; {unknown.args[0]}")
+            except ValueError as wrong:
+                faults.append(str(wrong))
+            else:
+                if spec.tolerance_mm is not None and "tolerance_mm" not in entry.parameters:
+                    faults.append(f"{column}: tolerance_mm has no meaning for {name}")
+        if faults:
+            raise Faults(faults)
         return {
             column: spec.model_copy(update={"metric": spec.metric or column})
             for column, spec in metrics.items()
@@ -124,6 +144,8 @@ class Challenge(Model):
     def _names_agree(self) -> Challenge:
         faults = [
             *self._metric_faults(),
+            *self._cost_faults(),
+            *self._role_faults(),
             *self._region_faults(),
             *self._ranking_faults(),
             *self._lesion_faults(),
@@ -132,7 +154,7 @@ class Challenge(Model):
             *self._synthesis_fits(),
         ]
         if faults:
-            raise ValueError("; ".join(faults))
+            raise Faults(faults)
         return self
 
     def _metric_faults(self) -> list[str]:
@@ -151,6 +173,39 @@ class Challenge(Model):
                 if name not in self.regions
             ]
             faults += [f"metrics.{column}.{fault}" for fault in _pooling_faults(self.task, spec)]
+        return faults
+
+    def _cost_faults(self) -> list[str]:
+        """What a failure costs is a value that the metric can have, and none that a failure could improve."""
+        costs = [
+            (f"metrics.{column}.{key}", column, one)
+            for column, spec in self.metrics.items()
+            for key, cost in (("penalty", spec.penalty), ("missing", spec.missing))
+            for one in (cost if isinstance(cost, list) else [cost])
+        ]
+        if isinstance(self.ranking.missing, dict):
+            costs += [(f"ranking.missing.{name}", name, cost) for name, cost in self.ranking.missing.items()]
+        faults = [
+            (place, _wrong_cost(cost, find_metric(self.metrics[column].metric)[1], self.table))
+            for place, column, cost in costs
+            if column in self.metrics and column not in (*self.ranking.absolute, *self.ranking.directions)
+        ]
+        return [f"{place}: {fault}" for place, fault in faults if fault]
+
+    def _role_faults(self) -> list[str]:
+        """The further files are ones that something reads."""
+        known = _ROLES.get(self.task, {})
+        if self.task == "uncertainty":
+            known = {**known, "prediction_parts": tuple(f"uncertainty_{name}" for name in self.regions)}
+        faults: list[str] = []
+        for side in ("prediction_parts", "reference_parts", "team"):
+            roles = (*known.get(side, ()), *(["rounds"] if side == "team" else []))
+            for role in getattr(self.files, side):
+                if role in roles or (self.task == "uncertainty" and role.startswith("uncertainty_")):
+                    continue  # a region that is no longer scored may keep its file
+                close = difflib.get_close_matches(role, roles, n=1)
+                remedy = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(roles) or 'none'}"
+                faults.append(f"files.{side}.{role}: nothing in a {self.task} challenge reads it; {remedy}")
         return faults
 
     def _region_faults(self) -> list[str]:
@@ -357,6 +412,30 @@ def _is_pooled(spec: MetricSpec) -> bool:
     return find_metric(spec.metric)[1].reads == "pooled"
 
 
+def _wrong_cost(cost: Penalty | None, entry: Metric, table: SubjectTable | None) -> str:
+    """Why a failure must not cost this: no such value exists, or the worst measured one is worse."""
+    best, worst = entry.best, entry.worst
+    if best is None or worst is None or cost is None:
+        return ""
+    if entry.name == "rating_mae" and table and table.low is not None and table.high is not None:
+        largest = table.high - table.low
+        small = isinstance(cost, float) and cost < largest
+        return f"{cost:g} is less than the largest error of the scale, {largest:g}" if small else ""
+    if entry.name.startswith("tumor_burden") or (entry.reads == "detection" and worst == math.inf):
+        return ""  # the share of a prediction without a liver; and no lesions are found where nothing is
+    low, high = sorted((best, worst))
+    if cost == "grid_diagonal":
+        return "" if worst == math.inf else f"grid_diagonal is no value from {low:g} to {high:g}"
+    if not low <= cost <= high:
+        return f"{cost:g} is no value from {low:g} to {high:g}"
+    if math.isinf(worst):  # no number is the worst
+        return f"{cost:g} is the best value, and so no penalty" if cost == best else ""
+    # The official SSIM of a missing image is 0, although a bad one may have less.
+    if cost == worst or worst < 0 >= cost:
+        return ""
+    return f"{cost:g} is better than the worst value, {worst:g}, so that breaking a file could help"
+
+
 def _pooling_faults(task: str, spec: MetricSpec) -> list[str]:
     """What a column asks for that no case could give."""
     entry = find_metric(spec.metric)[1]
@@ -395,6 +474,11 @@ class Rulebook:
         """Every metric column, in order."""
         challenges = (self.challenge, *self.by_cohort.values())
         return list(dict.fromkeys(name for one in challenges for name in one.metrics))
+
+    @property
+    def uncomputed(self) -> list[str]:
+        """Ranked metrics that no case or team has: only `rank` can rank them, from scores of elsewhere."""
+        return sorted(set(self.challenge.ranking.metrics) - set(self.metrics))
 
     @property
     def digest(self) -> str:

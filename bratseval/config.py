@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from bratseval.challenge import Challenge, Rulebook
-from bratseval.errors import Problem, UsageError
+from bratseval.errors import Faults, Problem, UsageError
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
@@ -80,6 +80,15 @@ def load_rulebook(name_or_path: str | os.PathLike[str]) -> Rulebook:
             for cohort, name in challenge.cohorts.challenges.items()
         },
     )
+
+
+def uncomputed(rulebook: Rulebook) -> list[Problem]:
+    """A warning of ranked metrics that are not computed: `run` refuses them, `rank` may be given them."""
+    if not rulebook.uncomputed:
+        return []
+    message = f"{rulebook.challenge.name} ranks {', '.join(rulebook.uncomputed)} but does not compute it"
+    hint = "add it to metrics; `run` refuses this, `bratseval rank` may rank scores from elsewhere"
+    return [Problem("warning", "CFG008", message, hint)]
 
 
 def find_file(name_or_path: str | os.PathLike[str], folder: Path) -> Path:
@@ -228,17 +237,19 @@ def _validate(merged: dict[str, Any], places: Places, path: Path) -> Challenge:
     try:
         challenge = Challenge.model_validate(merged)
     except ValidationError as error:
-        raise UsageError([_problem(item, places, path) for item in error.errors()]) from None
+        raise UsageError([one for item in error.errors() for one in _problems(item, places, path)]) from None
     if challenge.cohorts:
         for name in challenge.cohorts.challenges.values():
             find_file(name, path.parent)
     return challenge
 
 
-def _problem(item: Any, places: Places, path: Path) -> Problem:
-    """One validation error as a sentence with place, field, what was found and what is allowed."""
-    field = tuple(str(part) for part in item["loc"] if not _is_union_branch(part))
-    place = next((places[field[:n]] for n in range(len(field), 0, -1) if field[:n] in places), (path, 1, 1))
+def _problems(item: Any, places: Places, path: Path) -> list[Problem]:
+    """One validation error as sentences with place, field, what was found and what is allowed."""
+    field = [str(part) for part in item["loc"] if not _is_union_branch(part)]
+    fault = item.get("ctx", {}).get("error")
+    if isinstance(fault, Faults):
+        return [_placed(".".join([*field, one]), "", places, path) for one in fault.faults]
     name = ".".join(field) or "challenge"
     message, hint = item["msg"].removeprefix("Value error, "), ""
     if item["type"] == "extra_forbidden":
@@ -250,9 +261,17 @@ def _problem(item: Any, places: Places, path: Path) -> Problem:
         message, hint = "this key is required", "`bratseval challenges schema` prints all keys"
     elif isinstance(item["input"], (str, int, float, bool)):
         message = f"{message} (found {item['input']!r})"
-    return Problem(
-        "error", "CFG003", f"{place[0]}:{place[1]}:{place[2]}: {name}: {message}", hint, file=str(place[0])
-    )
+    return [_placed(f"{name}: {message}", hint, places, path)]
+
+
+def _placed(sentence: str, hint: str, places: Places, path: Path) -> Problem:
+    """The problem of a sentence that begins with a field, at the innermost key of it that a file has."""
+    field = sentence.partition(": ")[0] + "."  # names of columns may have dots, too
+    keys = [key for key in places if field.startswith(".".join(key) + ".")]
+    file, line, column = places[max(keys, key=len)] if keys else (path, 1, 1)
+    if file != path and not hint:
+        hint = f"{path} extends this file: state there what fits"
+    return Problem("error", "CFG003", f"{file}:{line}:{column}: {sentence}", hint, file=str(file))
 
 
 def _is_union_branch(part: Any) -> bool:
@@ -267,22 +286,20 @@ def _schema() -> dict[str, Any]:
 
 def _allowed_keys(loc: Iterable[Any]) -> list[str]:
     """Keys of the model at a location, found in the JSON Schema."""
-    schema = _schema()
-    node: Any = schema
+    nodes = _alternatives(_schema())
     for part in loc:
-        options = [node, *node.get("anyOf", [])]
-        options = [schema["$defs"][o["$ref"].rsplit("/", 1)[1]] if "$ref" in o else o for o in options]
-        following = None
-        for option in options:
-            following = following or option.get("properties", {}).get(part)
-            extra = option.get("additionalProperties")
-            following = following or (extra if isinstance(extra, dict) else None)
-        if following is None:
-            return []
-        node = following
+        found = [node.get("properties", {}).get(part) or node.get("additionalProperties") for node in nodes]
+        nodes = [one for node in found if isinstance(node, dict) for one in _alternatives(node)] or nodes
+    return list(dict.fromkeys(key for node in nodes for key in node.get("properties", {})))
+
+
+def _alternatives(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The schemas that a node stands for: of anyOf each, and of items those of one."""
     if "$ref" in node:
-        node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
-    return list(node.get("properties", {}))
+        return _alternatives(_schema()["$defs"][node["$ref"].rsplit("/", 1)[1]])
+    if further := [*node.get("anyOf", ()), *([node["items"]] if "items" in node else [])]:
+        return [one for option in further for one in _alternatives(option)]
+    return [node]
 
 
 def editor_schema() -> dict[str, Any]:

@@ -83,6 +83,9 @@ def read_header(source: Source, limits: Limits, *, vectors: bool = False) -> Hea
     data = source.read(4)
     kinds = ((order, size) for order in "<>" for size in (348, 540))
     order, size = next(((o, s) for o, s in kinds if data == struct.pack(f"{o}i", s)), ("", 0))
+    if not size and source.path.name.lower().endswith(".png"):
+        what = "is a JPEG, which blurs labels" if data.startswith(b"\xff\xd8\xff") else "is none"
+        raise source.refusal("NII002", f"the file is named .png but {what}", "save a gray PNG of labels")
     if not size:
         raise source.refusal("NII002", "this is not a NIfTI file", "save as .nii.gz")
     data += source.read(size - 4)

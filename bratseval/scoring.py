@@ -47,6 +47,9 @@ TASKS = {
 }
 
 
+SUBJECTS = "subjects"  # details of a checked table: a row each
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What every case of a run is scored under."""
@@ -81,18 +84,25 @@ def _result(rules: Rules, case: Case, challenge: Challenge) -> CaseResult:
 
 
 def check_case(rules: Rules, case: Case) -> CaseResult:
-    """Everything that is wrong with the files of a case, without a score; never raises for it."""
+    """Everything that is wrong with the files of a case, without a score; never raises for it.
+
+    Of a table also its subjects: those expected or, where nothing says so, those with a usable row.
+    """
     challenge = _with_geometry(rules.rulebook.rules_of(case.cohort), rules.geometry)
     task = _task_of(case, challenge)
     try:
         expected = task.expect(case, challenge)
     except InputError as error:
         return CaseResult(case, (), unusable_reference(error, case.case))
+    subjects = expected if task is TASKS["table"] else ()
     try:
         problems = task.check(expected, case, challenge)
+        if subjects is None:
+            subjects = table.submitted_subjects(case, challenge)
     except InputError as error:
         problems = untold(error, case)
-    return _tagged(CaseResult(case, (), tuple(problems)))
+    details = {SUBJECTS: tuple((own,) for own in subjects or ())}
+    return _tagged(CaseResult(case, (), tuple(problems), details=details))
 
 
 def _scored(

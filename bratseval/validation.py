@@ -29,6 +29,7 @@ class Checked:
     """What became of a submission.
 
     cases: the ids that were expected; problems of a case carry its id. failing: severities that fail it.
+    subjects: of a table, how many were expected or, where nothing says so, have a usable row.
     """
 
     challenge: str
@@ -37,6 +38,7 @@ class Checked:
     problems: tuple[Problem, ...]
     failing: tuple[str, ...]
     exit_code: int
+    subjects: int = 0
 
     @property
     def valid(self) -> bool:
@@ -45,10 +47,10 @@ class Checked:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Number of cases and of problems of each severity."""
+        """Number of cases, of a table of subjects, and of problems of each severity."""
         severities = [problem.severity for problem in self.problems]
         return {
-            "cases": len(self.cases),
+            "cases": len(self.cases) or self.subjects,
             **{f"{kind}s": severities.count(kind) for kind in ("error", "warning", "note")},
         }
 
@@ -68,7 +70,7 @@ def validate(
     warning. Raises UsageError and ReferenceDataError.
     """
     with undisturbed():  # the exception of a signal may leave an import as another one
-        from bratseval.scoring import Rules, check_case
+        from bratseval.scoring import SUBJECTS, Rules, check_case
 
     if references is not None and case_list is not None:
         raise UsageError(Problem("error", "SUB010", "give --references or --cases, not both"))
@@ -76,7 +78,7 @@ def validate(
     expected, unsure = _expected(rulebook, references, case_list)
     cases, found, _ = plan(rulebook, [submission], expected, options)
     problems = [*unsure, *found]
-    complete = True
+    complete, subjects = True, 0
     progress(0, len(cases), "")
     outcomes = supervised(partial(check_case, Rules(rulebook, options.geometry)), cases, options)
     for done, outcome in enumerate(outcomes, start=1):
@@ -86,6 +88,7 @@ def validate(
             complete = False
         else:
             problems += outcome.result.problems
+            subjects += len(outcome.result.details.get(SUBJECTS, ()))
         progress(done, len(cases), case.case)
     ordered = in_order(replace(problem, team=submission.team) for problem in problems)
     silent = not any(case.prediction or case.prediction_parts or case.refused for case in cases)
@@ -95,7 +98,9 @@ def validate(
     exit_code = exit_code_of(ordered, complete, options.fail_on)
     ids = tuple(case.case for case in cases if case.case)
     failing = FAILING[options.fail_on]
-    return Checked(rulebook.challenge.name, submission.team, ids, tuple(ordered), failing, exit_code)
+    return Checked(
+        rulebook.challenge.name, submission.team, ids, tuple(ordered), failing, exit_code, subjects
+    )
 
 
 def _expected(
@@ -111,9 +116,11 @@ def _expected(
     if listed and len(set(listed)) < len(listed):
         raise ReferenceDataError(Problem("error", "CSV004", "expected.cases names a case twice"))
     unsure = []
+    if challenge.task == "table" and listed:
+        return None, []
     if challenge.task == "table":
         message = "without --references nobody knows which subjects are expected; missing ones go unnoticed"
-        return None, [Problem("warning", "SUB015", message, "give --references")]
+        return None, [Problem("warning", "SUB015", message, "give --references or --cases")]
     if not listed:
         message = "neither --references nor --cases nor the YAML name the cases; missing ones go unnoticed"
         unsure.append(Problem("warning", "SUB015", message, "give --references or --cases"))

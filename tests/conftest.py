@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -19,6 +20,7 @@ from bratseval.pipeline import Options, plan
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
+Breaker = Callable[[Path], object]  # makes of a file what a test submits
 AFFINE = np.array([[-1.0, 0, 0, 0], [0, -1, 0, 239], [0, 0, 1, 0], [0, 0, 0, 1]])
 
 
@@ -30,6 +32,25 @@ def save(path: Path, labels: np.ndarray, affine: np.ndarray = AFFINE, dtype: obj
     image.set_sform(affine, code=1)
     nibabel.save(image, path)
     return path
+
+
+def values_of(path: Path) -> np.ndarray:
+    """Values of a NIfTI file as it stores them."""
+    load: Any = nibabel.load  # which returns several kinds of image
+    return np.asarray(load(path).dataobj)
+
+
+def rewritten(
+    change: Callable[[np.ndarray], object], affine: np.ndarray = AFFINE, dtype: object = np.float32
+) -> Breaker:
+    """Write an image again, changed in place or replaced."""
+
+    def write(path: Path) -> None:
+        values = values_of(path).astype(np.float64)
+        changed = change(values)
+        save(path, changed if isinstance(changed, np.ndarray) else values, affine, dtype)
+
+    return write
 
 
 def unzipped(path: Path) -> bytes:

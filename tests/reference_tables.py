@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import combinations
+from itertools import combinations, product
 
 Number = float | None
 Average = str
@@ -188,3 +188,54 @@ def kendall(a: Sequence[float], b: Sequence[float]) -> Number:
 
 def mae(a: Sequence[float], b: Sequence[float]) -> Number:
     return quotient(math.fsum(abs(x - y) for x, y in zip(a, b, strict=True)), len(a))
+
+
+def lost_pairs(a: Sequence[float], b: Sequence[Number]) -> list[tuple[int, int, int]]:
+    """Of every two subjects: their places, and the order of b, which is that of a turned round where a
+    rating of theirs is missing."""
+    sign = [[(x > y) - (x < y) for y in a] for x in a]
+    found = []
+    for i, j in combinations(range(len(a)), 2):
+        p, q = b[i], b[j]
+        found.append((i, j, -sign[i][j] if p is None or q is None else (p > q) - (p < q)))
+    return found
+
+
+def squares(values: Sequence[float]) -> float:
+    mean = math.fsum(values) / len(values)
+    return math.fsum((x - mean) ** 2 for x in values)
+
+
+def unlike(values: Sequence[float]) -> float:
+    return float(sum(x != y for x, y in combinations(values, 2)))
+
+
+def least(numerator: float, of_a: float, of_b: Sequence[float]) -> Number:
+    """Over the largest spread of b, or where it is negative over the least."""
+    spread = of_a * (max(of_b) if numerator > 0 else min(of_b))
+    return max(-1.0, numerator / math.sqrt(spread)) if spread else None
+
+
+def least_correlation(name: str, a: Sequence[float], b: Sequence[Number], low: float, high: float) -> Number:
+    """pearson, spearman or kendall where ratings of b are missing: the worst numerator, the worst spread."""
+    known = [y for y in b if y is not None]
+    if len(set(a)) < 2 or len(set(known)) < 2:
+        return None
+    pairs = lost_pairs(a, b)
+    apart = [1e9 + i if y is None else y for i, y in enumerate(b)]  # missing ones are equal to nothing
+    if name == "kendall":
+        numerator = sum(((a[i] > a[j]) - (a[i] < a[j])) * sign for i, j, sign in pairs)
+        return least(numerator, unlike(a), [unlike(known), unlike(apart)])
+    if name == "spearman":
+        ranks = [sum((x < own) + (x == own) / 2 for x in a) for own in a]
+        numerator = sum((ranks[i] - ranks[j]) * sign / 2 for i, j, sign in pairs)
+        spreads = [squares([sum((x < own) + (x == own) / 2 for x in side) for own in side])
+                   for side in (known, apart)]  # fmt: skip
+        return least(numerator, squares(ranks), spreads)
+    mean = math.fsum(a) / len(a)
+    numerator = math.fsum(
+        min((x - mean) * end for end in (low, high)) if y is None else (x - mean) * y
+        for x, y in zip(a, b, strict=True)
+    )
+    filled = product(*((low, high) if y is None else (y,) for y in b))
+    return least(numerator, squares(a), [squares(known), *map(squares, filled)])

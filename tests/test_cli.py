@@ -301,3 +301,14 @@ def test_help_does_not_import_the_heavy_libraries() -> None:
         "sys.exit(any(m in sys.modules for m in ('numpy', 'scipy', 'pandas', 'SimpleITK', 'pydantic')))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_check_warns_of_what_run_refuses(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(
+        "extends: brats2023-gli\nname: my\nranking: {metrics: [lesion_dice, assd], missing: worst}\n"
+    )
+    done = bratseval("challenges", "check", path)
+    assert done.returncode == 0
+    assert "warning[CFG008] my ranks assd but does not compute it" in done.stderr
+    assert "is a valid challenge" in done.stderr

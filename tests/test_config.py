@@ -91,6 +91,8 @@ def problems(path: Path) -> list[str]:
 
 BASE = "extends: brats2023-gli\nname: my\n"
 HIT = "extends: landmark-hit-rate\nname: my\n"
+STARS = "extends: quality-estimation\nname: my\n"
+PAINT = "extends: brats2025-inpainting\nname: my\n"
 
 
 @pytest.mark.parametrize(
@@ -156,6 +158,50 @@ HIT = "extends: landmark-hit-rate\nname: my\n"
             "extends: qu-brats-2020\nname: my\nregions: {ED: [ED]}\n",
             "regions.ED: files.prediction_parts has no uncertainty_ED",
         ),
+        # Keys of blocks that may be absent, and of the items of a list.
+        (STARS + "table: {prediktion: [a]}\n", "table.prediktion: unknown key; did you mean 'prediction'?"),
+        (
+            PAINT + "synthesis: {scal: void}\n",
+            "synthesis.scal: unknown key; did you mean 'scale'? | allowed:",
+        ),
+        (BASE + "expected: {grid: {shap: [1, 1, 1]}}\n", "shap: unknown key; did you mean 'shape'?"),
+        (BASE + "ranking: {tie_breakers: [{metrik: dice}]}\n", "metrik: unknown key; did you mean 'metric'?"),
+        (
+            PAINT + "files:\n  reference_parts:\n    msk: ['(?P<case>x)']\n",
+            "my.yaml:5:5: files.reference_parts.msk: nothing in a synthesis challenge reads it; "
+            "did you mean 'mask'?",
+        ),
+        (STARS + "files: {team: {tabel: ['x']}}\n", "did you mean 'table'?"),
+        (
+            BASE + "files: {prediction_parts: {field: ['(?P<case>x)']}}\n",
+            "files.prediction_parts.field: nothing in a segmentation challenge reads it; known: none",
+        ),
+        # What a failure costs.
+        (
+            BASE + "metrics:\n  dice: {penalty: 0.2}\n",
+            "my.yaml:4:10: metrics.dice.penalty: 0.2 is better than the worst value, 0, so that",
+        ),
+        (
+            BASE + "metrics: {dice: {missing: 0.5}}\n",
+            "metrics.dice.missing: 0.5 is better than the worst value",
+        ),
+        (BASE + "metrics: {dice: {penalty: -1}}\n", "metrics.dice.penalty: -1 is no value from 0 to 1"),
+        (BASE + "metrics: {dice: {penalty: grid_diagonal}}\n", "grid_diagonal is no value from 0 to 1"),
+        (BASE + "metrics: {hd95: {penalty: 0}}\n", "metrics.hd95.penalty: 0 is the best value"),
+        (
+            BASE + "metrics: {hd95: {missing: [374, -1]}}\n",
+            "metrics.hd95.missing: -1 is no value from 0 to inf",
+        ),
+        (BASE + "ranking: {missing: {lesion_dice: 1}}\n", "ranking.missing.lesion_dice: 1 is better than"),
+        (
+            "extends: brats2021-mgmt\nname: my\nmetrics: {auroc: {penalty: 2}}\n",
+            "metrics.auroc.penalty: 2 is no value from 0 to 1",
+        ),
+        (STARS + "metrics: {kendall: {penalty: 0.5}}\n", "0.5 is better than the worst value, -1"),
+        (
+            STARS + "table: {high: 10}\n",
+            "metrics.mae.penalty: 6 is less than the largest error of the scale, 10 | {path} extends this",
+        ),
         (BASE + "name: twice\n", "my.yaml:3: not valid YAML: found duplicate key"),
         (BASE + "title: [\n", "not valid YAML"),
         (BASE + "title: !!python/object/apply:os.system ['true']\n", "is not allowed"),
@@ -171,13 +217,39 @@ HIT = "extends: landmark-hit-rate\nname: my\n"
     ],
 )
 def test_a_wrong_file_is_answered_with_place_and_remedy(tmp_path: Path, text: str, expected: str) -> None:
-    found = problems(write(tmp_path, text))
-    assert any(expected in line for line in found), found
+    path = write(tmp_path, text)
+    found = problems(path)
+    assert any(expected.replace("{path}", str(path)) in line for line in found), found
 
 
 def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     text = BASE + "lesions: {connectivity: 8, dilation_voxels: -1}\nranking: {ties: maybe}\n"
     assert len(problems(write(tmp_path, text))) == 3
+
+
+def test_mistakes_that_need_the_whole_file_have_places_of_their_own(tmp_path: Path) -> None:
+    text = BASE + "metrics:\n  nsd_0.5mm: {metric: mee}\n  sdn: {metric: ssim}\nregions:\n  WT: [XX]\n"
+    text += "ranking:\n  metrics: [hd59]\n"
+    found = {line.partition("my.yaml")[2].partition(" ")[0] for line in problems(write(tmp_path, text))}
+    assert found == {":4:3:", ":5:3:", ":7:3:", ":9:3:"}
+
+
+def test_all_metrics_that_are_none_are_told_at_once(tmp_path: Path) -> None:
+    text = BASE + "metrics:\n  dcie: {}\n  hd59: {}\n  dice: {parameters: {radius: 1}}\n"
+    found = problems(write(tmp_path, text))
+    assert sorted(line.partition("my.yaml")[2].split(" | ")[0] for line in found) == [
+        ":4:3: metrics.dcie: 'dcie' is not a metric; did you mean 'dice'?",
+        ":5:3: metrics.hd59: 'hd59' is not a metric; did you mean 'hd95'?",
+        ":6:3: metrics.dice: dice has no parameter 'radius' (it has none)",
+    ]
+
+
+def test_a_correlation_of_nothing_may_be_a_penalty(tmp_path: Path) -> None:
+    """As the official SSIM of a missing image is."""
+    text = STARS + "metrics: {pearson: {penalty: 0}}\nranking: {missing: {pearson: 0}}\n"
+    assert load_challenge(write(tmp_path, text)).metrics["pearson"].penalty == 0
+    text = STARS + "table: {high: 10}\nmetrics: {mae: {penalty: 10}}\nranking: {missing: {mae: 11}}\n"
+    assert load_challenge(write(tmp_path, text)).metrics["mae"].penalty == 10
 
 
 def test_an_alias_bomb_is_refused(tmp_path: Path) -> None:

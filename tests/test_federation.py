@@ -314,7 +314,7 @@ def test_a_site_under_two_names_is_named(sites: Path, tmp_path: Path) -> None:
 
 
 def test_everything_wrong_with_the_sites_is_said_at_once(sites: Path, tmp_path: Path) -> None:
-    write(tmp_path / "other.yaml", "extends: fets2022-task2\nname: other\nmetrics: {dice: {penalty: 0.1}}\n")
+    write(tmp_path / "other.yaml", "extends: fets2022-task2\nname: other\nmetrics: {hd95: {penalty: 375}}\n")
     done = bratseval(
         *("run", tmp_path / "other.yaml", "-s", sites / "images_b" / "teams"),
         *("-r", sites / "images_b" / "references", "-o", tmp_path / "other", "--institution", "hospital b"),

@@ -409,3 +409,20 @@ def test_a_mask_as_png_beside_the_same_as_nifti_refuses_both(skin: Path) -> None
     code, scores, problems = run(skin)
     assert (code, [row["code"] for row in problems]) == (1, ["SUB002"])
     assert {row["status"] for (_, case, _), row in scores.items() if case == "ISIC_0001"} == {"invalid"}
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"\xff\xd8\xff\xe0" + bytes(400), "is named .png but is a JPEG, which blurs labels"),
+        (bytes(400), "is named .png but is none"),
+    ],
+)
+def test_a_file_that_is_only_named_png(tmp_path: Path, data: bytes, says: str) -> None:
+    path = tmp_path / "mask.png"
+    path.write_bytes(data)
+    with pytest.raises(InputError) as caught:
+        read_labels(path, {1}, "refuse")
+    (problem,) = caught.value.problems
+    assert says in problem.message
+    assert problem.hint == "save a gray PNG of labels"

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-import nibabel
 import numpy as np
 import pytest
 import reference_synthesis as plain
-from conftest import AFFINE, phantom, plan_cases, save, table
+from conftest import AFFINE, Breaker, phantom, plan_cases, rewritten, save, table, values_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -28,7 +26,6 @@ from bratseval.results import collect
 from bratseval.scoring import Rules, check_case, read_reference, score_case
 from bratseval.tables import ScoreRow
 
-ANY: Any = nibabel
 SHAPE = (30, 28, 26)
 FIRST, SECOND = "00001-000", "00002-000"
 NAMES = ("ssim", "mse", "rmse", "msle", "mae", "psnr", "psnr_eps", "psnr_01", "psnr_01_eps")
@@ -46,7 +43,6 @@ PENALTY["msle"] = math.log(2) ** 2
 SSIM, MASKS = ("ssim", "ssim_inside"), ("dice", "hd95")
 IMAGE_REGIONS, MASK_REGIONS = ("whole", "healthy", "tumor"), ("WT", "TC", "ET")
 Key = tuple[str, str, str, str]
-Breaker = Callable[[Path], object]
 
 
 def measured(record: Intensity, name: str, **parameters: object) -> float:
@@ -315,23 +311,6 @@ def test_2025_takes_names_of_digits_alone(inpainting: tuple[Path, Path]) -> None
         path.rename(path.with_name(path.name.replace("BraTS-GLI-", "team-").replace("-t1n-inference", "")))
     assert Scored(inpainting, "brats2025-inpainting").rows == before
     assert {row.status for row in Scored(inpainting, "brats2024-inpainting").rows.values()} == {"missing"}
-
-
-def values_of(path: Path) -> np.ndarray:
-    return np.asarray(ANY.load(path).dataobj)
-
-
-def rewritten(
-    change: Callable[[np.ndarray], object], affine: np.ndarray = AFFINE, dtype: object = np.float32
-) -> Breaker:
-    """Write the image again, changed in place or replaced."""
-
-    def write(path: Path) -> None:
-        values = values_of(path).astype(np.float64)
-        changed = change(values)
-        save(path, changed if isinstance(changed, np.ndarray) else values, affine, dtype)
-
-    return write
 
 
 def voxel(value: float) -> Breaker:

@@ -621,13 +621,17 @@ def of_ratings(place: Place, ratings: Sequence[object]) -> Outcome:
     return place.outcome()
 
 
-def test_a_lost_rating_is_at_the_far_end(place: Place) -> None:
+def test_a_lost_rating_costs_the_most_that_it_could(place: Place) -> None:
     found = of_ratings(place, [7, 1, 2, 4, 5, 6])
     assert found.codes() == {"CSV016": "error", "SUB004": "warning"}
     assert "1 row with a number outside 0 to 6 (7 in line 2)" in found.said("CSV016")["message"]
     assert found.value("mae") == 1  # 0 counts as 6
-    # Five pairs of fifteen have the wrong order but one, which is tied.
-    assert found.value("kendall") == pytest.approx((10 - 4) / (15 * 14) ** 0.5)
+    # Its five pairs of fifteen have the wrong order.
+    assert found.value("kendall") == pytest.approx((10 - 5) / 15)
+    # So its rank is 6 where it should be 1, and those of the others are one less: 17.5 less 1 + ... + 5.
+    assert found.value("spearman") == pytest.approx((17.5 - 15) / 17.5)
+    # Squares of the answers add up to 28. A 6 takes 3 x 6 from the products, and a 0 spreads most.
+    assert found.value("pearson") == pytest.approx((28 - 3 * 6) / 28)
     sound = [found.value(metric, "sound") for metric in ("mae", "pearson", "spearman", "kendall")]
     assert sound == pytest.approx([0, 1, 1, 1])
 
@@ -763,6 +767,81 @@ def test_validate_against_unusable_answers(place: Place, text: str) -> None:
         "validate", "brats2021-mgmt", "-p", place.other, "-r", place.references, "--format", "json"
     )
     assert (done.returncode, done.codes) == (3, ["SUB014"])
+
+
+def test_validate_counts_subjects(place: Place) -> None:
+    place.write(ANSWERS, SOUND, with_line(2, "00001,7"))
+    with_answers = command("validate", "brats2021-mgmt", "-p", place.other, "-r", place.references)
+    assert with_answers.verdict == "invalid: team other, 6 cases, 1 error, 1 warning"
+    alone = command("validate", "brats2021-mgmt", "-p", place.other, "--format", "json")
+    assert json.loads(alone.stdout)["counts"]["cases"] == 5  # with a usable row
+
+
+def test_the_yaml_may_name_the_subjects(place: Place) -> None:
+    place.write(ANSWERS, SOUND, "\n".join(SOUND.splitlines()[:-1]))
+    path = variant(place, "brats2021-mgmt", expected={"cases": IDS})
+    for team, codes in ((place.root / "teams" / "sound", []), (place.other, ["SUB004"])):
+        done = command("validate", path, "-p", team, "--format", "json")
+        assert (done.returncode, done.codes) == (0, codes)
+        assert json.loads(done.stdout)["counts"]["cases"] == 6
+
+
+def test_metadata_has_no_effect_and_says_so(place: Place) -> None:
+    place.write(ANSWERS, SOUND, SOUND)
+    columns = place.root / "metadata.csv"
+    columns.write_text(csv_text("case,site", IDS, "aabbcc"))
+    sides = ("-p", place.other, "-r", place.references, "--metadata", columns, "--format", "json")
+    done = command("validate", "brats2021-mgmt", *sides)
+    assert (done.returncode, done.codes) == (0, ["SUB018"])
+    assert "--metadata has no effect" in done.problems[0]["message"]
+
+
+NAMES = {
+    "answers.txt": "is not named like the reference table of brats2021-mgmt",
+    "answers.csv.gz": "is not named like the reference table of brats2021-mgmt",
+    "ANSWERS.CSV": "is not named like the reference table of brats2021-mgmt, but for small and capital "
+    "letters",
+}
+
+
+@pytest.mark.parametrize(("name", "says"), NAMES.items())
+def test_a_reference_table_of_another_name(place: Place, name: str, says: str) -> None:
+    place.write(ANSWERS, SOUND, SOUND)
+    path = place.references.rename(place.root / name)
+    done = command("validate", "brats2021-mgmt", "-p", place.other, "-r", path, "--format", "json")
+    assert (done.returncode, done.codes) == (3, ["SUB011"])
+    assert done.problems[0]["message"] == f"{path} {says}"
+    assert done.problems[0]["hint"] == "give a CSV file named like NAME.csv, or the folder that holds it"
+
+
+def test_two_reference_tables(place: Place) -> None:
+    place.write(ANSWERS, SOUND, SOUND)
+    folder = place.root / "answers"
+    folder.mkdir()
+    for name in ("a.csv", "b.csv"):
+        (folder / name).write_text(ANSWERS)
+    done = command("validate", "brats2021-mgmt", "-p", place.other, "-r", folder, "--format", "json")
+    assert (done.returncode, done.codes) == (3, ["SUB002"])
+    (problem,) = done.problems
+    listed = f"{folder / 'a.csv'} and {folder / 'b.csv'}"
+    assert problem["message"] == f"2 files claim the one table of references: {listed}"
+    assert problem["hint"] == f"keep one file, or give it itself: --references {folder / 'a.csv'}"
+
+
+SUBMITTED_NAMES = {
+    "RESULTS.CSV": ("SUB003", "is not read: capital letters where small ones are read, or the reverse"),
+    "results.csv.gz": ("ARC001", "is a single compressed file, not what a team hands in"),
+}
+
+
+@pytest.mark.parametrize(("name", "expected"), SUBMITTED_NAMES.items())
+def test_a_submitted_table_of_another_name(place: Place, name: str, expected: tuple[str, str]) -> None:
+    place.write(ANSWERS, SOUND, SOUND)
+    path = (place.other / "results.csv").rename(place.other / name)
+    done = command("validate", "brats2021-mgmt", "-p", path, "-r", place.references, "--format", "json")
+    code, says = expected
+    assert done.returncode == 1
+    assert f"{path} {says}" in {one["message"] for one in done.problems if one["code"] == code}
 
 
 # Configurations with mistakes.

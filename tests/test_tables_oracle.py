@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
+import numpy as np
 import pytest
 import reference_tables as plain
 from hypothesis import example, given, settings
@@ -20,7 +21,10 @@ from hypothesis import strategies as st
 from bratseval.blocks import Files, MetricSpec, SubjectTable
 from bratseval.challenge import Challenge
 from bratseval.errors import InputError
+from bratseval.metrics import survival
+from bratseval.metrics.ratings import Ratings
 from bratseval.metrics.registry import find_metric
+from bratseval.metrics.survival import Times
 from bratseval.model import Case, Part, Score
 from bratseval.policy import expected_scores, unscored
 from bratseval.tasks import table
@@ -53,7 +57,8 @@ OF_PROBABILITIES |= {name: spec(name) for name in ("class_brier", "accuracy")}
 OF_TIMES = {"c_index": spec("c_index")} | {
     f"c_index_{end}": spec(f"c_index_{end}", draws=20, seed=3) for end in ("lower", "upper")
 }
-OF_RATINGS = {name: spec(name) for name in ("rating_mae", "pearson", "spearman", "kendall")}
+CORRELATIONS = ("pearson", "spearman", "kendall")
+OF_RATINGS = {name: spec(name) for name in ("rating_mae", *CORRELATIONS)}
 
 
 METRICS = {
@@ -273,9 +278,37 @@ def test_c_index(folder: Path, subjects: list[tuple[tuple[float, bool], float | 
 
 
 @QUICK
+@given(
+    st.lists(
+        st.tuples(
+            TIMES, st.booleans(), optional(PREDICTED), st.lists(st.integers(0, 3), min_size=3, max_size=3)
+        ),
+        max_size=8,
+    )
+)
+def test_pairs_of_subjects_that_are_drawn_several_times(
+    subjects: list[tuple[float, bool, float | None, list[int]]],
+) -> None:
+    """As many rows each as a draw has of it."""
+    weights = np.array([often for *_, often in subjects], float).reshape(-1, 3)
+    times = Times(
+        np.array([time for time, *_ in subjects]),
+        np.array([event for _, event, *_ in subjects], bool),
+        np.array([math.nan if own is None else own for _, _, own, _ in subjects], float),
+    )
+    concordant, comparable = survival._weighted(times, weights)
+    for draw in range(3):
+        rows = [own for own in subjects for _ in range(own[3][draw])]
+        expected = plain.c_index(*([row[k] for row in rows] for k in range(3)))  # type: ignore[misc]
+        assert (expected is None) == (comparable[draw] == 0)
+        assert expected is None or concordant[draw] / comparable[draw] == near(expected)
+
+
+@QUICK
 @given(pairs(RATINGS, optional(RATINGS)))
 def test_metrics_of_ratings(folder: Path, subjects: list[tuple[float, float | None]]) -> None:
     reference = [own for own, _ in subjects]
+    predicted = [number for _, number in subjects]
     # A missing rating is as far off as the scale allows.
     rated = [
         (LOW if own - LOW > HIGH - own else HIGH) if number is None else number for own, number in subjects
@@ -283,8 +316,30 @@ def test_metrics_of_ratings(folder: Path, subjects: list[tuple[float, float | No
     submitted = [None if number is None else [number] for _, number in subjects]
     found = values(scored(folder, challenge("rating"), [[own] for own in reference], submitted))
     assert found["rating_mae"] == near(plain.mae(reference, rated))
-    for name in ("pearson", "spearman", "kendall"):
-        assert found[name] == near(getattr(plain, name)(reference, rated)), name
+    for name in CORRELATIONS:
+        assert found[name] == near(plain.least_correlation(name, reference, predicted, LOW, HIGH)), name
+        if None not in predicted:
+            assert found[name] == near(getattr(plain, name)(reference, rated)), name
+
+
+@QUICK
+@given(st.lists(st.tuples(RATINGS, RATINGS), min_size=3, max_size=7), st.sets(st.integers(0, 6), max_size=2))
+@example([(0.0, 0.0), (1.0, 1.0), (2.5, 0.0)], {2})  # at the far end, which is 6, it would gain
+def test_no_rating_in_a_missing_row_gives_less(subjects: list[tuple[float, float]], lost: set[int]) -> None:
+    reference, predicted = np.array(subjects).T
+    places = sorted({i % len(subjects) for i in lost})
+
+    def of(name: str, fill: Sequence[float]) -> float:
+        """Of the ratings with those in the missing places; -1, the penalty, where it is undefined."""
+        rated = predicted.copy()
+        rated[places] = fill
+        value = find_metric(name)[1].measure(Ratings(reference, rated, LOW, HIGH), {})
+        return -1.0 if math.isnan(value) else value
+
+    for name in CORRELATIONS:
+        least = of(name, [math.nan] * len(places))
+        fills = product((LOW, 0.7, 2.5, 4, 5.3, HIGH), repeat=len(places))
+        assert least <= min(of(name, fill) for fill in fills) + 1e-12, name
 
 
 # torchmetrics' special cases of two classes, from its text: the rows are the reference.
@@ -388,9 +443,8 @@ def test_the_bootstrap_depends_on_its_seed_alone(folder: Path) -> None:
 # Breaking a file must never help.
 
 # Metrics that a subject without a usable row cannot improve, whatever else is submitted, and their better
-# end. Not among them, since a missing label takes a false positive from a class, and a missing rating may lie
-# where a correlation wants it: mcc, specificity, precision, f1 and sensitivity of a class, auroc of labels,
-# the three correlations, and the ends of DeLong's interval.
+# end. Not among them, since a missing label takes a false positive from a class: mcc, specificity, precision,
+# f1 and sensitivity of a class, auroc of labels; nor the ends of DeLong's interval.
 PROMISED = {
     "label": {
         "accuracy": 1,
@@ -400,7 +454,7 @@ PROMISED = {
     },
     "score": {"auroc": 1, "average_precision": 1, "accuracy": 1, "class_brier": -1},
     "time": {"c_index": 1, "c_index_lower": 1, "c_index_upper": 1},
-    "rating": {"rating_mae": -1},
+    "rating": {"rating_mae": -1} | dict.fromkeys(CORRELATIONS, 1),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import nibabel
 import numpy as np
 import pytest
 import reference_uncertainty as plain
-from conftest import AFFINE, plan_cases, save, table
+from conftest import AFFINE, Breaker, plan_cases, rewritten, save, table, values_of
 from test_cli import bratseval
 
 from bratseval.config import load_rulebook
@@ -30,7 +30,6 @@ METRICS = ("dice_auc", "ftp_ratio_auc", "ftn_ratio_auc", "qu_score")
 PENALTY = {"dice_auc": 0.0, "ftp_ratio_auc": 1.0, "ftn_ratio_auc": 1.0, "qu_score": 0.0}
 FIRST, SECOND = "BraTS20_Validation_001", "BraTS20_Validation_002"
 Key = tuple[str, str, str, str]
-Breaker = Callable[[Path], object]
 
 
 @dataclass(frozen=True)
@@ -107,23 +106,6 @@ def by_plain(folders: tuple[Path, Path], team: str, case: str) -> dict[str, dict
     maps = {region: folder / f"{case}_unc_{name}.nii.gz" for region, name in plain.MAPS.items()}
     brain = references / f"{case}_t1.nii.gz"
     return plain.score_qu_brats(references / f"{case}_seg.nii.gz", folder / f"{case}.nii.gz", maps, brain)
-
-
-def values_of(path: Path) -> np.ndarray:
-    return np.asarray(ANY.load(path).dataobj)
-
-
-def rewritten(
-    change: Callable[[np.ndarray], object], affine: np.ndarray = AFFINE, dtype: object = np.float32
-) -> Breaker:
-    """Write the map again, changed in place or replaced."""
-
-    def write(path: Path) -> None:
-        values = values_of(path).astype(np.float64)
-        changed = change(values)
-        save(path, changed if isinstance(changed, np.ndarray) else values, affine, dtype)
-
-    return write
 
 
 def voxel(value: float) -> Breaker:

@@ -1240,3 +1240,12 @@ def test_heavy_libraries_are_not_even_looked_for(what: str, tmp_path: Path) -> N
         stderr=subprocess.DEVNULL,
     )
     assert (tmp_path / "asked").read_text() == "matplotlib\n"
+
+
+def test_one_image_is_no_submission(tmp_path: Path) -> None:
+    path = tmp_path / "BraTS-GLI-00001-000.nii.gz"
+    path.write_bytes(b"\x1f\x8b")
+    done = validate("brats2023-gli", path, "--format", "json")
+    (problem,) = [one for one in done.problems if one["code"] == "ARC001"]
+    assert problem["message"] == f"{path} is a single compressed file, not what a team hands in"
+    assert problem["hint"] == "give the folder that holds it, or an archive"

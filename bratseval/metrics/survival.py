@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -17,7 +17,7 @@ from bratseval.metrics.registry import metric
 
 Draws = Annotated[int, Field(ge=1, le=100_000)]
 Seed = Annotated[int, Field(ge=0)]
-BLOCK = 2**21  # pairs looked at together
+BLOCK = 2**18  # weights looked at together, which a cache holds
 
 
 @dataclass(frozen=True)
@@ -45,24 +45,69 @@ class Times:
         return self._bootstrapped[key]
 
 
-def _weighted(times: Times, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Concordant and comparable pairs (draws,) where subjects count as weights (n, draws) say.
+class _Level(NamedTuple):
+    """Comparable pairs whose places in time differ first in one binary digit; subjects as rows of `Times`.
 
-    The rows of a block are those whose event comes first.
+    later: the subjects of a 1 there, sorted by the digits before and then by prediction. first: those of a 0
+    that had the event. Of the later ones with the same digits before (a slice of `later`), from below to up
+    have the prediction of the first one, and those from up to end a larger one.
     """
-    concordant = np.zeros(weights.shape[1])
-    comparable = np.zeros(weights.shape[1])
-    firsts = np.flatnonzero(times.event)
+
+    later: np.ndarray
+    first: np.ndarray
+    below: np.ndarray
+    up: np.ndarray
+    end: np.ndarray
+
+
+def _levels(times: Times) -> list[_Level]:
+    """Every comparable pair once, in as many levels as there are digits: n log n in all."""
+    usable = np.flatnonzero(~np.isnan(times.predicted))  # the others lose every pair
+    place, event = _places(times)[usable], times.event[usable]
+    rank = np.unique(times.predicted[usable], return_inverse=True)[1]
+    found = []
+    for digit in range(int(place.max(initial=0)).bit_length()):
+        before, is_later = place >> (digit + 1), (place >> digit) & 1 == 1
+        key = before * (rank.size + 1) + rank  # one number for digits before and prediction
+        order = np.argsort(key, kind="stable")
+        later, first = order[is_later[order]], order[~is_later[order] & event[order]]
+        sorted_keys = key[later]
+        below, up = (np.searchsorted(sorted_keys, key[first], side) for side in ("left", "right"))
+        end = np.searchsorted(before[later], before[first], "right")
+        found.append(_Level(usable[later], usable[first], below, up, end))
+    return found
+
+
+def _places(times: Times) -> np.ndarray:
+    """Places in time (n,) int: subject i with the event is comparable with those of larger places."""
+    order = np.unique(times.observed, return_inverse=True)[1]
+    return np.asarray(2 * order + ~times.event, np.int64)  # of equal times an event is earlier
+
+
+def _weighted(times: Times, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Concordant and comparable pairs (draws,) where subjects count as weights (n, draws) say."""
+    place, levels = _places(times), _levels(times)
+    order, firsts = np.argsort(place, kind="stable"), np.flatnonzero(times.event)
+    after = np.searchsorted(place[order], place[firsts], "right")
     step = max(1, BLOCK // max(1, times.observed.size))
-    for start in range(0, firsts.size, step):
-        rows = firsts[start : start + step, None]
-        time, own = times.observed[rows], times.predicted[rows]
-        pairs = (time < times.observed) | ((time == times.observed) & ~times.event)
-        agreement = np.where(own < times.predicted, 1.0, np.where(own == times.predicted, 0.5, 0.0))
-        of_rows = weights[rows[:, 0]]
-        comparable += (of_rows * (pairs.astype(np.float64) @ weights)).sum(axis=0)
-        concordant += (of_rows * ((agreement * pairs) @ weights)).sum(axis=0)
+    concordant, comparable = np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
+    for start in range(0, weights.shape[1], step):
+        draws = slice(start, start + step)
+        some = np.ascontiguousarray(weights[:, draws])
+        summed = _sums(some[order])
+        comparable[draws] = (some[firsts] * (summed[-1] - summed[after])).sum(axis=0)
+        for level in levels:
+            summed = _sums(some[level.later])
+            agreed = summed[level.end] - (summed[level.below] + summed[level.up]) / 2  # ties count half
+            concordant[draws] += (some[level.first] * agreed).sum(axis=0)
     return concordant, comparable
+
+
+def _sums(weights: np.ndarray) -> np.ndarray:
+    """Sums of the rows before each, (n + 1, draws)."""
+    summed = np.zeros((len(weights) + 1, weights.shape[1]))
+    np.cumsum(weights, axis=0, out=summed[1:])
+    return summed
 
 
 @metric("c_index", reads="times", best=1.0, worst=0.0)

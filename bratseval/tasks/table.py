@@ -88,9 +88,9 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
 
 
 def expect(case: Case, challenge: Challenge) -> tuple[str, ...] | None:
-    """Ids of the expected subjects, None where no table names them. Raises InputError."""
+    """Ids of the expected subjects, None where neither a table nor the YAML names them. Raises InputError."""
     if case.reference is None:
-        return None
+        return tuple(challenge.expected.cases) or None
     rules = _rules(challenge)
     names = [*rules.id, "case"] if case.reference.suffix.lower() == ".csv" else []  # else an id a line
     return _whole(case.reference, names, [], rules.id_pattern).ids
@@ -103,6 +103,11 @@ def check(expected: tuple[str, ...] | None, case: Case, challenge: Challenge) ->
     if expected is None:
         return [*table.problems, *_alike(table, case)]
     return _compared(table, expected, rules, case)
+
+
+def submitted_subjects(case: Case, challenge: Challenge) -> tuple[str, ...]:
+    """Ids of the subjects with a usable row. Raises InputError."""
+    return _read(case, _rules(challenge)).ids
 
 
 def _compared(table: Subjects, expected: tuple[str, ...], rules: SubjectTable, case: Case) -> list[Problem]:
@@ -307,9 +312,7 @@ def _of_times(rules: SubjectTable, answers: np.ndarray, values: np.ndarray) -> d
 def _of_ratings(rules: SubjectTable, answers: np.ndarray, values: np.ndarray) -> dict[str, object]:
     assert rules.low is not None
     assert rules.high is not None
-    reference = answers[:, 0]
-    farthest = np.where(reference - rules.low > rules.high - reference, rules.low, rules.high)
-    return {"ratings": Ratings(reference, np.where(np.isnan(values[:, 0]), farthest, values[:, 0]))}
+    return {"ratings": Ratings(answers[:, 0], values[:, 0], rules.low, rules.high)}
 
 
 _BUILD: dict[str, Callable[[SubjectTable, np.ndarray, np.ndarray], dict[str, object]]] = {
