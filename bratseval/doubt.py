@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from bratseval.robustness import (
     frequencies_csv,
     kendall_summary,
     leave_one_out,
+    leave_one_out_csv,
     stability_csv,
 )
 from bratseval.tables import csv_text
@@ -27,9 +28,9 @@ from bratseval.tables import csv_text
 
 @dataclass(slots=True)
 class Doubt:
-    """Tables (file name -> text), facts for run.json, tiers by team, and sentences for the screen."""
+    """Tables (name -> text, or its pieces), facts for run.json, tiers by team, and sentences for the screen."""
 
-    tables: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, str | Iterable[str]] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
     tiers: Mapping[str, int] = field(default_factory=dict)
     sentences: list[str] = field(default_factory=list)
@@ -77,8 +78,8 @@ def _vary_cases(doubt: Doubt, board: Leaderboard, spec: Ranking) -> None:
     scores = board.scores
     winners = first_places(board.places)
     first = ", ".join(team for team, wins in zip(scores.teams, winners, strict=True) if wins)
-    rows, left_out = leave_one_out(scores, spec, board.places)
-    doubt.tables["leave_one_out.csv"] = csv_text(("left_out", "unit", "team", "score", "rank"), rows)
+    found, left_out = leave_one_out(scores, spec, board.places)
+    doubt.tables["leave_one_out.csv"] = leave_one_out_csv(scores, found)
     doubt.record["leave_one_out"] = left_out
     for kind, facts in left_out.items():
         if units := facts["changes_winner"]:

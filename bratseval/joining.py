@@ -8,14 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bratseval.challenge import Rulebook
+import numpy as np
+
+from bratseval.challenge import Challenge, Rulebook
 from bratseval.errors import Problem, UsageError, printable
 from bratseval.metadata import Metadata
 from bratseval.pipeline import Ended, Options, finish, metadata_of
-from bratseval.results import Results, check_output, read_folder, read_run
+from bratseval.pooling import is_pooled, with_pooled
+from bratseval.results import Results, check_output, read_details, read_folder, read_run
 from bratseval.score_files import read_scores, unranked_rows
+from bratseval.score_table import Coded, ScoreTable, concatenated, distinct, pairs, repeats
 from bratseval.state import locked
-from bratseval.tables import ScoreRow, read_rows
+from bratseval.tables import KEY_COLUMNS, read_lines, unescaped
 
 
 def merge(rulebook: Rulebook, folders: Sequence[Path], output: Path, options: Options) -> Ended:
@@ -28,22 +32,17 @@ def merge(rulebook: Rulebook, folders: Sequence[Path], output: Path, options: Op
         if record["config"] != rulebook.digest
     ]
     parts = [read_folder(folder) for folder in folders]
-    pooled = set(rulebook.challenge.pooled_metrics)  # scored anew over all cases
-    given = [
-        (folder, [row for row in part.scores if row.case or (row.region, row.metric) not in pooled])
-        for folder, part in zip(folders, parts, strict=True)
-    ]
-    wrong += _given_twice(given, "RUN006") + _same_references(folders)
+    scores, source = _joined([part.scores for part in parts])
+    parts = [replace(part, scores=ScoreTable.of(())) for part in parts]
+    of_cases = ~is_pooled(scores, rulebook.challenge)  # the others are formed anew
+    wrong += _given_twice(scores.take(of_cases), source[of_cases], folders, "RUN006")
+    wrong += _same_references(folders)
     if wrong:
         raise UsageError(wrong)
     metadata = metadata_of(rulebook, options)
-    expected: dict[str, set[str]] = {}
-    for record in records:
-        for team, cases in record["expected"].items():
-            # As the tables name them: control characters are escaped there, and not in run.json.
-            expected.setdefault(printable(team), set()).update(cases)
+    expected = _expected_cases(records)
     joined = Results(
-        [row for part in parts for row in part.scores],
+        scores,
         {
             table: [row for part in parts for row in part.details.get(table, ())]
             for table in dict.fromkeys(table for part in parts for table in part.details)
@@ -83,23 +82,38 @@ def _other_configuration(folder: Path, record: Mapping[str, Any], rulebook: Rule
     return Problem("error", "RUN005", message, f"score it again under {rulebook.challenge.name}")
 
 
-def _given_twice(sources: Sequence[tuple[Path, Sequence[ScoreRow]]], code: str) -> list[Problem]:
-    """One problem for each pair of sources that both hold scores of a team and case."""
-    first: dict[tuple[str, ...], Path] = {}
-    repeated: dict[tuple[Path, Path], list[ScoreRow]] = {}
-    for path, rows in sources:
-        for row in rows:
-            key = (row.team, row.institution, row.case, row.region, row.metric)
-            if key in first:
-                repeated.setdefault((path, first[key]), []).append(row)
-            first.setdefault(key, path)
+def _expected_cases(records: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
+    """The cases of every team that any of the runs expects."""
+    expected: dict[str, set[str]] = {}
+    for record in records:
+        for team, cases in record["expected"].items():
+            # As the tables name them: control characters are escaped there, and not in run.json.
+            expected.setdefault(printable(team), set()).update(cases)
+    return expected
+
+
+def _joined(tables: Sequence[ScoreTable]) -> tuple[ScoreTable, np.ndarray]:
+    """The rows of all tables, and which table each is from: (rows,) int."""
+    kind = np.min_scalar_type(max(len(tables) - 1, 0))
+    return concatenated(tables), np.repeat(np.arange(len(tables), dtype=kind), [len(one) for one in tables])
+
+
+def _given_twice(rows: ScoreTable, source: np.ndarray, paths: Sequence[Path], code: str) -> list[Problem]:
+    """One problem for each pair of sources that both hold scores of a team and case.
+
+    source : index into ``paths`` of every row.
+    """
+    later, _, first = repeats(rows.key(*KEY_COLUMNS))
+    both = source[later].astype(np.int64) * len(paths) + source[first]
     problems = []
-    for (path, earlier), rows in repeated.items():
-        sites = sorted({row.institution for row in rows} - {""})
+    for pair in dict.fromkeys(both.tolist()):
+        path, earlier = paths[pair // len(paths)], paths[pair % len(paths)]
+        again = rows.take(later[both == pair])
+        sites = [site for site in again.institution.used if site]
         who = f"institution {', '.join(sites)} was given twice: " if sites else ""
-        cases = sorted({row.case for row in rows})
+        cases = again.case.used
         shown = f"{', '.join(cases[:5])}{', ...' if len(cases) > 5 else ''}"
-        message = f"{who}{path} repeats {len(rows)} scores of {earlier} (cases {shown})"
+        message = f"{who}{path} repeats {len(again)} scores of {earlier} (cases {shown})"
         problems.append(Problem("error", code, message, "keep one of them", file=str(path)))
     return problems
 
@@ -112,50 +126,78 @@ def rank(rulebook: Rulebook, sources: Sequence[Path], output: Path, options: Opt
     """
     started = time.monotonic()
     challenge = rulebook.challenge
-    given: list[tuple[Path, list[ScoreRow]]] = []
+    paths: list[Path] = []
+    given: list[ScoreTable] = []
+    records: list[Mapping[str, Any]] = []
     faults: list[Problem] = []
     problems: list[Problem] = []
     for source in sources:
         path = source / "scores.csv" if source.is_dir() else source
         try:
             if source.is_dir() or (path.name == "scores.csv" and (path.parent / "run.json").is_file()):
-                record = read_run(path.parent)
-                if record["config"] != rulebook.digest:
-                    faults.append(_other_configuration(path.parent, record, rulebook))
-            given.append((path, read_scores(path, challenge)))
+                records.append(read_run(path.parent))
+                if records[-1]["config"] != rulebook.digest:
+                    faults.append(_other_configuration(path.parent, records[-1], rulebook))
+            given.append(read_scores(path, challenge))
         except UsageError as error:
             faults += error.problems
             continue
-        if not given[-1][1]:
+        paths.append(path)
+        if not len(given[-1]):
             message = f"{path} holds no score: nothing was sent"
             hint = "ask for its results, or rank without it: --allow-incomplete"
             problems.append(Problem("error", "RUN009", message, hint, file=str(path)))
-    faults += _given_twice(given, "CSV004") + _same_references([path.parent for path, _ in given])
+    rows, of_source = _joined(given) if given else (ScoreTable.of(()), np.zeros(0, np.int64))
+    given.clear()
+    # A number over all cases of a team is not the mean of those of its folders: it is formed from their sums.
+    sums = [path.parent / "pooled.csv" for path in paths] if challenge.pooled_metrics else []
+    anew = len(sums) > 1 and len(records) == len(paths) and all(one.is_file() for one in sums)
+    if anew:
+        of_cases = ~is_pooled(rows, challenge)
+        rows, of_source = rows.take(of_cases), of_source[of_cases]
+    faults += _given_twice(rows, of_source, paths, "CSV004")
+    faults += _same_references([path.parent for path in paths])
     metadata = metadata_of(rulebook, options)
-    sites = metadata.institutions
-    rows = [
-        row if row.institution or not row.case else replace(row, institution=sites.get(row.case, ""))
-        for _, own in given
-        for row in own
-    ]
+    rows = rows.with_institutions(metadata.institutions)
     faults += _mixed_institutions(rows)
     if faults:
         raise UsageError(faults[:50])
+    if anew:
+        parts = [part for one in sums for part in read_details(one.parent, one.name)]
+        rows = with_pooled(rows, parts, challenge, _expected_cases(records))
+    else:
+        problems += _averaged(rows, challenge)
     problems += _silent_institutions(_expected_institutions(rulebook, metadata), rows)
     absent = absent_rows(rows)
     problems += [*unranked_rows(rows, challenge), *_absent(absent, rows)]
-    rows += absent
+    rows = concatenated([rows, absent])
+    cases = rows.case.used
     run_record: dict[str, Any] = {
         "command": "rank",
         "seed": options.seed_or(challenge.ranking.seed),
         "shard": [1, 1],
-        "expected": {team: sorted({row.case for row in rows}) for team in sorted({row.team for row in rows})},
-        "institutions": sorted({row.institution for row in rows} - {""}),
+        "expected": dict.fromkeys(rows.team.used, cases),
+        "institutions": [name for name in rows.institution.used if name],
     }
     results = Results(rows, {}, problems, [])
     with locked(output):
         check_output(output, rulebook.digest, options.overwrite)
         return finish(rulebook, results, run_record, output, options, metadata, started, rank=True)
+
+
+def _averaged(rows: ScoreTable, challenge: Challenge) -> list[Problem]:
+    """A warning where a team has a number over all its cases more than once: of each institution."""
+    pooled = rows.take(is_pooled(rows, challenge))
+    teams = pooled.take(repeats(pooled.key("team", "region", "metric"))[0]).team.used
+    if not teams:
+        return []
+    names = ", ".join(dict.fromkeys(metric for _, metric in challenge.pooled_metrics))
+    shown = f"{', '.join(teams[:5])}{', ...' if len(teams) > 5 else ''}"
+    message = (
+        f"{names} of {shown} come more than once and are averaged, which is not the number over all cases"
+    )
+    hint = "rank the result folders themselves, whose pooled.csv holds the sums, or `bratseval merge` them"
+    return [Problem("warning", "CSV018", message, hint)]
 
 
 def _same_references(folders: Sequence[Path]) -> list[Problem]:
@@ -165,8 +207,7 @@ def _same_references(folders: Sequence[Path]) -> list[Problem]:
     for folder in dict.fromkeys(folders):
         if not (folder / "inputs.csv").is_file():
             continue
-        rows = read_rows(folder / "inputs.csv")[1]
-        digests = {row["sha256"] for row in rows if row.get("role") == "reference" and row.get("sha256")}
+        digests = _reference_digests(folder / "inputs.csv")
         for other, theirs in found:
             same = len(digests) > 1 and (digests <= theirs or theirs <= digests)
             # Folders of one institution are its teams, or one given twice, which its rows tell.
@@ -177,6 +218,17 @@ def _same_references(folders: Sequence[Path]) -> list[Problem]:
     return problems
 
 
+def _reference_digests(path: Path) -> set[str]:
+    lines = read_lines(path)
+    header = next(lines)
+    digests = set()
+    for line in lines:
+        row = dict(zip(header, line, strict=True))
+        if row.get("role") == "reference" and row.get("sha256"):
+            digests.add(unescaped(row["sha256"]))
+    return digests
+
+
 def _expected_institutions(rulebook: Rulebook, metadata: Metadata) -> list[str]:
     """Those that the challenge names and, where it ranks within institutions, those of --metadata."""
     ranking = rulebook.challenge.ranking
@@ -184,19 +236,19 @@ def _expected_institutions(rulebook: Rulebook, metadata: Metadata) -> list[str]:
     return [*ranking.institutions, *stated]
 
 
-def _silent_institutions(expected: Iterable[str], rows: Sequence[ScoreRow]) -> list[Problem]:
+def _silent_institutions(expected: Iterable[str], rows: ScoreTable) -> list[Problem]:
     """An error for every expected institution that no row names."""
-    silent = sorted(set(expected) - {row.institution for row in rows} - {""})
+    silent = sorted(set(expected) - set(rows.institution.used) - {""})
     hint = "ask for its results, or rank without it: --allow-incomplete"
     return [Problem("error", "RUN009", f"institution {site} sent no score", hint) for site in silent]
 
 
-def _mixed_institutions(rows: Sequence[ScoreRow]) -> list[Problem]:
+def _mixed_institutions(rows: ScoreTable) -> list[Problem]:
     """A case that some rows place at an institution and others at none would count as two cases."""
     places: dict[str, set[str]] = {}
-    for row in rows:
-        if row.case:
-            places.setdefault(row.case, set()).add(row.institution)
+    for case, institution in pairs(rows, "case", "institution"):
+        if case:
+            places.setdefault(case, set()).add(institution)
     mixed = sorted(
         case for case, institutions in places.items() if "" in institutions and len(institutions) > 1
     )
@@ -208,18 +260,16 @@ def _mixed_institutions(rows: Sequence[ScoreRow]) -> list[Problem]:
     return [Problem("error", "CSV013", message, hint)]
 
 
-def _absent(absent: Sequence[ScoreRow], rows: Sequence[ScoreRow]) -> list[Problem]:
+def _absent(absent: ScoreTable, rows: ScoreTable) -> list[Problem]:
     """One warning for each team whose rows do not cover every case, region and metric."""
-    total = len({(row.institution, row.case, row.region, row.metric) for row in rows})
-    own_cases: dict[str, set[str]] = {}
-    for row in rows:
-        own_cases.setdefault(row.team, set()).add(row.case)
-    lacking: dict[str, list[ScoreRow]] = {}
-    for row in absent:
-        lacking.setdefault(row.team, []).append(row)
+    if not len(absent):
+        return []
+    total = len(distinct(rows, *_UNIT)[0])
     problems = []
-    for team, lost in sorted(lacking.items()):
-        cases = sorted({row.case for row in lost} - own_cases[team])
+    for team in absent.team.used:
+        lost = absent.take(absent.team.where(team.__eq__))
+        own_cases = set(rows.case.take(rows.team.where(team.__eq__)).used)
+        cases = [case for case in lost.case.used if case not in own_cases]
         named = f"; no row at all for {len(cases)} cases ({', '.join(cases[:5])})" if cases else ""
         message = f"{len(lost)} of {total} scores are absent{named}"
         hint = "they count as missing, as ranking.missing says"
@@ -227,13 +277,25 @@ def _absent(absent: Sequence[ScoreRow], rows: Sequence[ScoreRow]) -> list[Proble
     return problems
 
 
-def absent_rows(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
+_UNIT = KEY_COLUMNS[1:]  # what every team has a score of
+
+
+def absent_rows(rows: ScoreTable) -> ScoreTable:
     """Complete the grid team x case x region x metric: an absent row is a missing value."""
-    units = sorted({(row.institution, row.case, row.region, row.metric) for row in rows})
-    present = {(row.team, row.institution, row.case, row.region, row.metric) for row in rows}
-    return [
-        ScoreRow(team, *unit, None, None, "missing", "no row was given")
-        for team in sorted({row.team for row in rows})
-        for unit in units
-        if (team, *unit) not in present
-    ]
+    first, unit = distinct(rows, *_UNIT)
+    given = np.zeros((len(rows.team.names), len(first)), bool)
+    given[rows.team.codes, unit] = True
+    del unit
+    given |= ~rows.team.seen[:, None]
+    team, lacking = np.nonzero(~given)
+    of_unit = rows.take(first[lacking])
+    nothing = np.full(len(team), np.nan)
+    alike = np.zeros(len(team), np.uint8)
+    return replace(
+        of_unit,
+        team=Coded(team.astype(rows.team.codes.dtype), rows.team.names),
+        value=nothing,
+        measured=nothing,
+        status=Coded(alike, ("missing",)),
+        reason=Coded(alike, ("no row was given",)),
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,10 +12,21 @@ from bratseval.challenge import Challenge
 from bratseval.errors import Problem
 from bratseval.model import Cell
 from bratseval.ranking.rules import Ranking
-from bratseval.ranking.schemes import case_ranks, score
+from bratseval.ranking.schemes import case_ranks, scoring
 from bratseval.ranking.steps import aggregate, combine, rank
 from bratseval.score_grid import ScoreGrid, build_grid
-from bratseval.tables import PENALIZED, ScoreRow, column_name, csv_text, finite
+from bratseval.score_table import ScoreTable, distinct, places_of
+from bratseval.tables import (
+    BLOCK,
+    PENALIZED,
+    ScoreRow,
+    column_name,
+    csv_columns,
+    csv_text,
+    finite,
+    number_texts,
+    texts_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +35,7 @@ class Leaderboard:
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    rank_rows: tuple[tuple[Cell, ...], ...]
+    ranks: np.ndarray | None  # (teams, columns, cases), for schemes that rank within cases
     problems: tuple[Problem, ...]
     scores: ScoreGrid
     places: np.ndarray  # (teams,) in the order of scores.teams
@@ -35,9 +46,30 @@ class Leaderboard:
         return csv_text(self.columns, self.rows)
 
     @property
-    def ranks_csv(self) -> str:
-        """ranks.csv: the rank of every team in every case, region and metric."""
-        return csv_text(("team", "institution", "case", "region", "metric", "value", "rank"), self.rank_rows)
+    def ranks_csv(self) -> Iterator[str]:
+        """ranks.csv in pieces: the rank of every team in every case, region and metric."""
+        header = ("team", "institution", "case", "region", "metric", "value", "rank")
+        return iter(()) if self.ranks is None else csv_columns(header, self._rank_columns(self.ranks))
+
+    def _rank_columns(self, ranks: np.ndarray) -> Iterator[list[list[str]]]:
+        scores = self.scores
+        known = np.logical_not(scores.grid.empty.all(axis=0)).T  # (cases, columns)
+        at_once = max(1, BLOCK // len(scores.columns))
+        names = [texts_of(names) for names in zip(*scores.columns, strict=True)]
+        for i, team in enumerate(texts_of(scores.teams)):
+            for start in range(0, len(scores.cases), at_once):
+                part = slice(start, start + at_once)
+                case, column = (index.tolist() for index in np.nonzero(known[part]))
+                places = [texts_of(place) for place in zip(*scores.cases[part], strict=True)]
+                yield [
+                    [team] * len(case),
+                    *([texts[index] for index in case] for texts in places),
+                    *([texts[index] for index in column] for texts in names),
+                    *(
+                        number_texts(table[i, :, part].T[known[part]])
+                        for table in (scores.grid.values, ranks)
+                    ),
+                ]
 
     def with_column(self, name: str, cells: Mapping[str, Cell]) -> Leaderboard:
         """The same with one more column, by team."""
@@ -45,13 +77,14 @@ class Leaderboard:
         return replace(self, columns=(*self.columns, name), rows=rows)
 
 
-def rank_teams(rows: Sequence[ScoreRow], challenge: Challenge) -> Leaderboard:
+def rank_teams(rows: Iterable[ScoreRow], challenge: Challenge) -> Leaderboard:
     """Rank the teams by the challenge's scheme.
 
     The grid team x case x region x metric is completed first: an absent row is a missing value.
     Raises UsageError when there is nothing to rank.
     """
     spec = challenge.ranking
+    rows = ScoreTable.of(rows)
     scores, problems = build_grid(rows, challenge)
     numbers, reached = (table[:, 0] for table in standings(scores, spec))
     if np.isinf(numbers).any():
@@ -70,10 +103,10 @@ def rank_teams(rows: Sequence[ScoreRow], challenge: Challenge) -> Leaderboard:
     missing = missing_counts(rows)
     cases = sum(bool(case) for _, case in scores.cases)
     if not cases:  # only numbers over all cases are ranked, or there are tables instead of cases
-        cases = len({(row.institution, row.case) for row in rows if row.case})
+        cases = case_count(rows)
     if not cases:
         cases, missing = subject_counts(rows)
-    baselines = sorted({row.team for row in rows} & set(spec.baselines))
+    baselines = [team for team in rows.team.used if team in spec.baselines]
     table: list[tuple[Cell, ...]] = [
         (float(reached[i]), scores.teams[i], finite(numbers[i]), cases, missing.get(scores.teams[i], 0))
         for i in best_first(reached)
@@ -83,7 +116,7 @@ def rank_teams(rows: Sequence[ScoreRow], challenge: Challenge) -> Leaderboard:
     return Leaderboard(
         ("rank", "team", "score", "cases", "missing_cases", *(column_name(*column) for column in columns)),
         tuple((*row, *means[str(row[1])]) for row in table),
-        _rank_rows(scores, spec),
+        case_ranks(scores.grid, spec, spec.plan) if spec.plan.steps[0] == "rank" else None,
         tuple(problems),
         scores,
         reached,
@@ -94,18 +127,30 @@ def standings(
     scores: ScoreGrid, spec: Ranking, counts: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score and place of every team, ties broken: two (teams, draws); counts as in `score`."""
-    numbers, small = score(scores.grid, spec, counts)
-    keys = [numbers if small else -numbers]
-    for grid, statistic in scores.breakers:
-        by_column = aggregate(grid.for_means(spec.missing), counts, statistic)
-        smaller = np.ones(len(grid.smaller), bool) if statistic == "std" else grid.smaller
-        oriented = np.where(smaller[:, None], by_column, -by_column)
-        keys.append(combine(oriented, np.ones(len(smaller)), "mean", axis=1))
-    order = np.zeros(numbers.shape)
-    for key in keys:
-        order = order * (len(order) + 1) + rank(key, "dense")
-        order = rank(order, "dense")
-    return numbers, rank(order, spec.plan.final_ties or "min")
+    return standing(scores, spec)(counts)
+
+
+def standing(
+    scores: ScoreGrid, spec: Ranking
+) -> Callable[[np.ndarray | None], tuple[np.ndarray, np.ndarray]]:
+    """The same for any counts; what does not depend on them is done once."""
+    scored = scoring(scores.grid, spec)
+
+    def of_counts(counts: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        numbers, small = scored(counts)
+        keys = [numbers if small else -numbers]
+        for grid, statistic in scores.breakers:
+            by_column = aggregate(grid.for_means(spec.missing), counts, statistic)
+            smaller = np.ones(len(grid.smaller), bool) if statistic == "std" else grid.smaller
+            oriented = np.where(smaller[:, None], by_column, -by_column)
+            keys.append(combine(oriented, np.ones(len(smaller)), "mean", axis=1))
+        order = np.zeros(numbers.shape)
+        for key in keys:
+            order = order * (len(order) + 1) + rank(key, "dense")
+            order = rank(order, "dense")
+        return numbers, rank(order, spec.plan.final_ties or "min")
+
+    return of_counts
 
 
 def best_first(places: np.ndarray) -> list[int]:
@@ -114,24 +159,31 @@ def best_first(places: np.ndarray) -> list[int]:
     return order
 
 
-def missing_counts(rows: Iterable[ScoreRow]) -> dict[str, int]:
+def lost_cases(rows: ScoreTable) -> ScoreTable:
+    """One row for every team and case that something went wrong with."""
+    lost = rows.take(rows.case.where(bool) & rows.status.where(PENALIZED.__contains__))
+    return lost.take(distinct(lost, "team", "institution", "case")[0])
+
+
+def missing_counts(rows: ScoreTable) -> dict[str, int]:
     """Number of cases per team that something went wrong with."""
-    found = {(row.team, row.institution, row.case) for row in rows if row.case and row.status in PENALIZED}
-    return dict(Counter(team for team, _, _ in found))
+    return dict(Counter(lost_cases(rows).team.texts()))
 
 
-def subject_counts(rows: Iterable[ScoreRow]) -> tuple[int, dict[str, int]]:
+def case_count(rows: ScoreTable) -> int:
+    """Number of cases that any row has."""
+    return len(distinct(rows.take(rows.case.where(bool)), "institution", "case")[0])
+
+
+def subject_counts(rows: ScoreTable) -> tuple[int, dict[str, int]]:
     """Number of subjects, and of those that each team lacks, where teams hand in tables instead of cases."""
-    rows = list(rows)
     of_site: dict[str, int] = {}
-    for row in rows:
-        if row.metric == "subjects":
-            of_site[row.institution] = max(int(row.value or 0), of_site.get(row.institution, 0))
+    for row in rows.take(rows.metric.where("subjects".__eq__)):
+        of_site[row.institution] = max(int(row.value or 0), of_site.get(row.institution, 0))
     missing: Counter[str] = Counter()
-    for row in rows:
-        if row.metric == "missing_subjects":
-            lost = of_site.get(row.institution, 0) if row.status in PENALIZED else int(row.value or 0)
-            missing[row.team] += lost
+    for row in rows.take(rows.metric.where("missing_subjects".__eq__)):
+        lost = of_site.get(row.institution, 0) if row.status in PENALIZED else int(row.value or 0)
+        missing[row.team] += lost
     return sum(of_site.values()), dict(missing)
 
 
@@ -148,34 +200,9 @@ def case_means(scores: ScoreGrid, spec: Ranking) -> np.ndarray:
     return result
 
 
-def _means_of_rows(
-    rows: Iterable[ScoreRow], team: str, columns: Sequence[tuple[str, str]]
-) -> list[float | None]:
+def _means_of_rows(rows: ScoreTable, team: str, columns: Sequence[tuple[str, str]]) -> list[float | None]:
     """Means of a team that is not ranked: of the values it has."""
-    values: dict[tuple[str, str], list[float]] = {column: [] for column in columns}
-    for row in rows:
-        if row.team == team and row.value is not None and (row.region, row.metric) in values:
-            values[row.region, row.metric].append(row.value)
-    return [finite(float(np.mean(members))) if members else None for members in values.values()]
-
-
-def _rank_rows(scores: ScoreGrid, spec: Ranking) -> tuple[tuple[Cell, ...], ...]:
-    """Rows of ranks.csv, for schemes that rank within cases."""
-    if spec.plan.steps[0] != "rank":
-        return ()
-    ranks = case_ranks(scores.grid, spec, spec.plan)
-    values = scores.grid.values
-    known = np.logical_not(scores.grid.empty.all(axis=0))
-    return tuple(
-        (
-            team,
-            *case,
-            *column,
-            finite(values[i, k, j]),
-            finite(ranks[i, k, j]),
-        )
-        for i, team in enumerate(scores.teams)
-        for j, case in enumerate(scores.cases)
-        for k, column in enumerate(scores.columns)
-        if known[k, j]
-    )
+    own = rows.take(rows.team.where(team.__eq__) & ~np.isnan(rows.value))
+    at = places_of(own, ("region", "metric"), columns)
+    members = [own.value[at == k] for k in range(len(columns))]
+    return [finite(float(np.mean(values))) if values.size else None for values in members]

@@ -17,6 +17,7 @@ from bratseval.ranking.significance import (
     adjust,
     permutation_test,
     permutation_test_of_means,
+    permutation_test_of_ranks,
     wilcoxon,
 )
 from bratseval.ranking.steps import combine
@@ -87,12 +88,12 @@ def significance(scores: ScoreGrid, spec: Ranking) -> Significance | None:
 
 def _permute_ranks(scores: ScoreGrid, spec: Ranking, pairs: Sequence[tuple[int, int]]) -> Permuted:
     if spec.permutation_ranks == "all":
-        ranks = cumulative_ranks(scores.grid, spec)
-        differences = np.array([ranks[a] - ranks[b] for a, b in pairs])
-    else:
-        differences = np.array(
-            [np.subtract(*cumulative_ranks(scores.grid.of_teams([a, b]), spec)) for a, b in pairs]
+        return permutation_test_of_ranks(
+            cumulative_ranks(scores.grid, spec), pairs, spec.permutations, spec.seed
         )
+    differences = np.array(
+        [np.subtract(*cumulative_ranks(scores.grid.of_teams([a, b]), spec)) for a, b in pairs]
+    )
     return permutation_test(differences, pairs, spec.permutations, spec.seed)
 
 

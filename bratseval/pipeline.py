@@ -37,7 +37,7 @@ from bratseval.challenge import Rulebook
 from bratseval.doubt import Doubt, examine
 from bratseval.errors import Problem, UsageError
 from bratseval.inputs import inputs_of
-from bratseval.leaderboard import Leaderboard, rank_teams, subject_counts
+from bratseval.leaderboard import Leaderboard, case_count, rank_teams, subject_counts
 from bratseval.metadata import Metadata, read_metadata
 from bratseval.model import Case, CaseResult
 from bratseval.policy import expected_scores, unscored
@@ -50,11 +50,11 @@ from bratseval.results import (
     tables,
     write_folder,
 )
+from bratseval.score_table import ScoreTable, pairs, sort_scores
 from bratseval.signature import describe_ranking, signature
-from bratseval.state import Journal, locked, rules_of, unchanged
+from bratseval.state import Journal, locked, paths_of, rules_of, unchanged
 from bratseval.strata import strata_csv
 from bratseval.supervisor import Outcome, supervise, undisturbed
-from bratseval.tables import ScoreRow, sort_scores
 
 R = TypeVar("R")
 
@@ -88,6 +88,8 @@ class Options:
     allow_incomplete: bool = False
     compare_schemes: bool = False
     archives: ArchiveLimits = field(default_factory=ArchiveLimits)
+    scheduler: str = ""  # address of a Dask scheduler; empty: worker processes of this machine
+    shards: int = 0  # on that scheduler; 0: by the number of cases and threads
 
     def seed_or(self, default: int) -> int:
         """The seed of --seed, or the given one without the option."""
@@ -166,12 +168,11 @@ def _evaluate(
     problems: list[Problem],
 ) -> Ended:
     started = time.monotonic()
-    strange = sorted(set(rulebook.challenge.ranking.metrics) - set(rulebook.metrics))
-    if command == "run" and strange:
+    if command == "run" and (strange := rulebook.uncomputed):
         message = f"{rulebook.challenge.name} ranks {', '.join(strange)} but does not compute it"
         hint = "add it to metrics, or rank scores from elsewhere with `bratseval rank`"
         raise UsageError(Problem("error", "CFG008", message, hint))
-    _check_place(output, [one.path for one in submissions])
+    check_place(output, [one.path for one in submissions])
     with locked(output) as state:
         check_output(output, rulebook.digest, options.overwrite)
         known = None if references is None else find_references(rulebook.challenge, references)
@@ -199,7 +200,7 @@ def _evaluate(
     return replace(ended, kept=len(kept), changed=changed)
 
 
-def _check_place(output: Path, submitted: Iterable[Path]) -> None:
+def check_place(output: Path, submitted: Iterable[Path]) -> None:
     """Results must not lie where the next run would take them for a submission."""
     for path in submitted:
         if output.resolve().is_relative_to(path.resolve()):
@@ -217,6 +218,10 @@ def plan(
     challenge = rulebook.challenge
     problems = list(expected.problems) if expected else []
     metadata = metadata_of(rulebook, options)
+    if options.metadata and challenge.task == "table":
+        message = f"--metadata has no effect: {challenge.name} scores a team once over all its subjects"
+        hint = "leave it out; --institution says where the subjects are from"
+        problems.append(Problem("warning", "SUB018", message, hint))
     cohorts = metadata.cohorts
     institutions = metadata.institutions
     if options.institution and expected:
@@ -257,9 +262,14 @@ def metadata_of(rulebook: Rulebook, options: Options) -> Metadata:
 
 
 def in_shard(case: Case, shard: tuple[int, int]) -> bool:
-    """Whether a case belongs to shard (I, N), 1-based; stable on every machine."""
+    """Whether a case belongs to shard (I, N), 1-based."""
+    return shard_of(case, shard[1]) == shard[0] - 1
+
+
+def shard_of(case: Case, count: int) -> int:
+    """The shard of a case among ``count``, 0-based; stable on every machine."""
     digest = hashlib.sha256(f"{case.team}\0{case.case}".encode(errors="surrogateescape")).digest()
-    return int.from_bytes(digest[:8], "big") % shard[1] == shard[0] - 1
+    return int.from_bytes(digest[:8], "big") % count
 
 
 def _unchanged(
@@ -282,19 +292,33 @@ def _unchanged(
 
 def _in_order(cases: Iterable[Case]) -> list[Case]:
     """Largest first, and the teams of a case in a row, so that a worker prepares its reference once."""
-    return sorted(cases, key=lambda case: (-_size(case.reference), case.case, case.team))
+    return sorted(cases, key=lambda case: (-file_size(case.reference), case.case, case.team))
 
 
 def supervised(
     function: Callable[[Case], R], cases: Sequence[Case], options: Options
 ) -> Iterator[Outcome[R]]:
-    """Run a function over cases in worker processes, within the limits of the options."""
+    """Run a function over cases in worker processes, here or on a cluster, within the options' limits."""
+    if options.scheduler:
+        from bratseval.dask_engine import distribute
+
+        return distribute(
+            function,
+            cases,
+            scheduler=options.scheduler,
+            shards=options.shards,
+            shard_of=shard_of,
+            files_of=paths_of,
+            timeout_s=options.timeout_s,
+            memory_bytes=options.memory_bytes,
+        )
     return supervise(
         function,
         cases,
         jobs=options.jobs,
         timeout_s=options.timeout_s,
         memory_bytes=options.memory_bytes,
+        kind=lambda case: case.case,  # so that a reference is prepared once for all teams
     )
 
 
@@ -326,7 +350,8 @@ def score_all(
     return results
 
 
-def _size(path: Path | None) -> int:
+def file_size(path: Path | None) -> int:
+    """Bytes of a file, 0 where there is none."""
     try:
         return 0 if path is None else path.stat().st_size
     except OSError:
@@ -342,7 +367,7 @@ def _lost(rulebook: Rulebook, case: Case, outcome: Outcome[CaseResult]) -> CaseR
     return CaseResult(case, scores, problems=(problem,))
 
 
-def lost_case(case: Case, outcome: Outcome[CaseResult]) -> Problem:
+def lost_case(case: Case, outcome: Outcome[Any]) -> Problem:
     """Why a worker gave no answer about a case: it died, ran out of time, or failed by a fault of ours."""
     fault = outcome.status == "fault"
     what = {"crashed": "its worker process died", "timeout": "it took too long"}.get(
@@ -380,7 +405,7 @@ def finish(
     # Sums run in a fixed order, so that any order of arrival gives the same bytes.
     results = replace(results, scores=sort_scores(scores, rulebook.regions, rulebook.metrics))
     absent = missing_cases(results.scores, record["expected"]) if shard[1] == 1 else []
-    unrun = [row for row in results.scores if row.status in ("crashed", "timeout")]
+    unrun = results.scores.status.where(("crashed", "timeout").__contains__).any()
     problems = list(results.problems)
     if absent:
         shown = ", ".join(f"{team}/{case}" for team, case in absent[:10])
@@ -395,8 +420,8 @@ def finish(
     silent = any(problem.code == "RUN009" for problem in problems)  # a source or institution without scores
     complete = not absent and not unrun and not silent
     leaderboard, doubt = None, None
-    ranking_tables: dict[str, str] = {}
-    if rank and (complete or options.allow_incomplete) and shard[1] == 1 and results.scores:
+    ranking_tables: dict[str, str | Iterable[str]] = {}
+    if rank and (complete or options.allow_incomplete) and shard[1] == 1 and len(results.scores):
         try:
             leaderboard, doubt, ranking_tables = _rank(
                 results.scores, rulebook, record["seed"], options, metadata
@@ -406,8 +431,7 @@ def finish(
             problems += error.problems
     results = replace(results, problems=problems)
     exit_code = exit_code_of(problems, complete, options.fail_on)
-    cases = {(row.institution, row.case) for row in results.scores if row.case}
-    counted = len(cases) or subject_counts(results.scores)[0]
+    counted = case_count(results.scores) or subject_counts(results.scores)[0]
     run_record = {
         **record,
         "schema_version": SCHEMA_VERSION,
@@ -418,7 +442,7 @@ def finish(
         "ranking": {**describe_ranking(rulebook), **(doubt.record if doubt else {})},
         "signature": signature(rulebook, counted),
         "counts": {
-            "teams": len({row.team for row in results.scores}),
+            "teams": len(results.scores.team.used),
             "cases": counted,
             "rows": len(results.scores),
             "problems": len(set(problems)),
@@ -433,16 +457,16 @@ def finish(
 
 
 def _rank(
-    rows: Sequence[ScoreRow], rulebook: Rulebook, seed: int, options: Options, metadata: Metadata
-) -> tuple[Leaderboard, Doubt, dict[str, str]]:
-    """The leaderboard, the doubt beside it, and the text of every file that shows them."""
+    rows: ScoreTable, rulebook: Rulebook, seed: int, options: Options, metadata: Metadata
+) -> tuple[Leaderboard, Doubt, dict[str, str | Iterable[str]]]:
+    """The leaderboard, the doubt beside it, and the text or its pieces of every file that shows them."""
     challenge = rulebook.challenge
     board = rank_teams(rows, challenge)
     doubt = examine(board, challenge, seed=seed, compare=options.compare_schemes)
     if doubt.tiers:
         board = board.with_column("tier", doubt.tiers)
-    files = {"leaderboard.csv": board.leaderboard_csv, **doubt.tables}
-    if board.rank_rows:
+    files: dict[str, str | Iterable[str]] = {"leaderboard.csv": board.leaderboard_csv, **doubt.tables}
+    if board.ranks is not None:
         files["ranks.csv"] = board.ranks_csv
     cases = board.scores.cases
     columns = {"institution": [institution for institution, _ in cases]}
@@ -457,10 +481,14 @@ def _rank(
     return board, doubt, files
 
 
-def missing_cases(scores: Iterable[ScoreRow], expected: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+def missing_cases(scores: ScoreTable, expected: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
     """Expected (team, case) pairs without a row, sorted."""
-    present = {(row.team, row.case) for row in scores}
-    return sorted({(team, case) for team, cases in expected.items() for case in cases} - present)
+    present: dict[str, set[str]] = {}
+    for team, case in pairs(scores, "team", "case"):
+        present.setdefault(team, set()).add(case)
+    return sorted(
+        {(team, case) for team, cases in expected.items() for case in {*cases} - present.get(team, set())}
+    )
 
 
 def exit_code_of(problems: Iterable[Problem], complete: bool, fail_on: str) -> int:

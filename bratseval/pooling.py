@@ -7,7 +7,7 @@ takes the penalty, since no one can say what that case would have given.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from bratseval.metrics.pooled import Pooled, pooled_mean
 from bratseval.metrics.registry import find_metric
 from bratseval.model import Cell, Score
 from bratseval.policy import by_rule, missing_value
+from bratseval.score_table import ScoreTable, concatenated, pairs, places_of
 from bratseval.tables import PENALIZED, ScoreRow
 
 Parts = dict[str, tuple[float, float]]  # case -> sum and count
@@ -26,37 +27,48 @@ def with_pooled(
     parts: Iterable[tuple[Cell, ...]],
     challenge: Challenge,
     expected: Mapping[str, Iterable[str]],
-) -> list[ScoreRow]:
+) -> ScoreTable:
     """The rows of the cases, and anew those of every team and pooled metric, which have no case.
 
     parts : rows (team, case, region, metric, sum, count). expected : the cases of every team.
     """
     columns = challenge.pooled_metrics
-    kept = [row for row in rows if row.case or (row.region, row.metric) not in columns]
+    table = ScoreTable.of(rows)
     if not columns:
-        return kept
-    of_team: dict[str, list[ScoreRow]] = {team: [] for team in expected}
-    for row in kept:
-        if row.case:
-            of_team.setdefault(row.team, []).append(row)
+        return table
+    kept = table.take(~is_pooled(table, challenge))
+    of_cases = kept.take(kept.case.where(bool))
+    teams = dict.fromkeys([*expected, *of_cases.team.used])
     given: dict[tuple[Cell, ...], Parts] = {}
     for team, case, region, metric, total, count in parts:
         given.setdefault((team, region, metric), {})[str(case)] = (float(total or 0), float(count or 0))
-    for team, own in of_team.items():
-        sites = {row.institution for row in own}
-        site = sites.pop() if len(sites) == 1 else ""
+    pooled: list[ScoreRow] = []
+    for team in teams:
+        own = of_cases.take(of_cases.team.where(team.__eq__))
+        sites = own.institution.used
+        site = sites[0] if len(sites) == 1 else ""
         lost = _lost(own, expected.get(team, ()))
         for region, metric in columns:
             found = _pooled(challenge, region, metric, given.get((team, region, metric), {}), lost)
             result = (found.value, found.measured, found.status, found.reason)
-            kept.append(ScoreRow(team, site, "", region, metric, *result))
-    return kept
+            pooled.append(ScoreRow(team, site, "", region, metric, *result))
+    return concatenated([kept, ScoreTable.of(pooled)])
 
 
-def _lost(rows: Sequence[ScoreRow], expected: Iterable[str]) -> tuple[str, str] | None:
+def is_pooled(table: ScoreTable, challenge: Challenge) -> np.ndarray:
+    """The rows of numbers that a team has once, over all its cases: (rows,) bool."""
+    found = ~table.case.where(bool)
+    if found.any():
+        columns = challenge.pooled_metrics
+        found[found] = places_of(table.take(found), ("region", "metric"), columns) >= 0
+    return found
+
+
+def _lost(rows: ScoreTable, expected: Iterable[str]) -> tuple[str, str] | None:
     """Status of the first case without a usable prediction, and a sentence that names it."""
-    cases = {row.case for row in rows}
-    lost = {(row.case, row.status, row.reason) for row in rows if row.status in PENALIZED}
+    cases = set(rows.case.used)
+    penalized = rows.take(rows.status.where(PENALIZED.__contains__))
+    lost = {*pairs(penalized, "case", "status", "reason")}
     lost |= {(case, "missing", "it has no scores") for case in {*expected} - cases - {""}}
     if not lost:
         return None

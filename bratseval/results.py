@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +15,18 @@ from bratseval.challenge import Rulebook
 from bratseval.errors import OutputError, Problem, UsageError, in_order
 from bratseval.model import CaseResult, Cell
 from bratseval.score_files import read_scores
+from bratseval.score_table import ScoreTable
+from bratseval.score_text import cases_csv, scores_csv, teams_csv
 from bratseval.state import FOLDER, flush_folder, not_writable
 from bratseval.tables import (
+    BLOCK,
     DETAIL_COLUMNS,
     INPUT_COLUMNS,
     PROBLEM_COLUMNS,
     ScoreRow,
-    cases_csv,
-    csv_text,
-    read_rows,
-    scores_csv,
-    sort_scores,
-    teams_csv,
+    csv_rows,
+    read_lines,
+    unescaped,
 )
 
 SCHEMA_VERSION = 1
@@ -41,7 +43,7 @@ RANKING_FILES = (
 class Results:
     """Everything that the tables of a result folder hold."""
 
-    scores: Sequence[ScoreRow]
+    scores: ScoreTable
     details: Mapping[str, Sequence[tuple[Cell, ...]]]
     problems: Sequence[Problem]
     inputs: Sequence[tuple[Cell, ...]]
@@ -50,13 +52,13 @@ class Results:
 def collect(results: Iterable[CaseResult], problems: Iterable[Problem]) -> Results:
     """Rows of all cases."""
     results = list(results)
-    scores = [
+    scores = ScoreTable.of(
         ScoreRow(
             r.case.team, r.case.institution, r.case.case, *(getattr(score, f.name) for f in fields(score))
         )
         for r in results
         for score in r.scores
-    ]
+    )
     details: dict[str, list[tuple[Cell, ...]]] = {}
     for r in results:
         for table, rows in r.details.items():
@@ -76,46 +78,57 @@ def collect(results: Iterable[CaseResult], problems: Iterable[Problem]) -> Resul
     return Results(scores, details, [*problems, *(p for r in results for p in r.problems)], inputs)
 
 
-def tables(results: Results, rulebook: Rulebook) -> dict[str, str]:
-    """File name -> text of every table, in the order that is the same for any arrival of rows."""
-    scores = sort_scores(results.scores, rulebook.regions, rulebook.metrics)
+def tables(results: Results, rulebook: Rulebook) -> dict[str, Iterable[str]]:
+    """File name -> text in pieces of every table, in the order that is the same for any arrival of rows.
+
+    The scores are in the order of their key columns. The pieces can be taken once.
+    """
     own: dict[str, Sequence[tuple[Cell, ...]]] = dict.fromkeys(
         _OWN_TABLES.get(rulebook.challenge.task, ()), ()
     )
     return {
-        "scores.csv": scores_csv(scores),
-        "cases.csv": cases_csv(scores),
+        "scores.csv": scores_csv(results.scores),
+        "cases.csv": cases_csv(results.scores),
         # Stable: within a case the rows keep the order in which its task gave them.
         **{
-            table: csv_text(
+            table: csv_rows(
                 ("team", "case", *DETAIL_COLUMNS[table]), sorted(rows, key=lambda row: (row[0], row[1]))
             )
             for table, rows in (own | dict(results.details)).items()
         },
-        "teams.csv": teams_csv(scores),
-        "problems.csv": csv_text(
+        "teams.csv": teams_csv(results.scores),
+        "problems.csv": csv_rows(
             PROBLEM_COLUMNS, ([getattr(p, c) for c in PROBLEM_COLUMNS] for p in in_order(results.problems))
         ),
-        "inputs.csv": csv_text(
+        "inputs.csv": csv_rows(
             INPUT_COLUMNS, sorted(set(results.inputs), key=lambda row: tuple(map(str, row)))
         ),
     }
 
 
-def write_folder(output: Path, files: Mapping[str, str], run: Mapping[str, Any]) -> None:
-    """Write all files, each whole or not at all; run.json comes last and so marks the folder complete."""
-    record = json.dumps(run, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+def write_folder(output: Path, files: Mapping[str, str | Iterable[str]], run: Mapping[str, Any]) -> None:
+    """Write all files, each whole or not at all; run.json comes last and so marks the folder complete.
+
+    files : name -> text, or its pieces, which are written as they come. Raises OutputError where the disk is
+    full, with the bytes of all files.
+    """
+    record = json.JSONEncoder(indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False).iterencode(run)
+    texts = {**files, "run.json": chain(_joined(record), "\n")}
+    texts |= {name: (text,) for name, text in files.items() if isinstance(text, str)}
+    parts = {name: output / FOLDER / f"{name}.part" for name in texts}
     # backslashreplace: names that are no Unicode, in run.json
-    data = {
-        name: text.encode(errors="backslashreplace") for name, text in {**files, "run.json": record}.items()
+    pieces = {
+        name: (piece.encode(errors="backslashreplace") for piece in text) for name, text in texts.items()
     }
-    parts = {name: output / FOLDER / f"{name}.part" for name in data}
+    needed = 0
     place = output
     try:
         for name, part in parts.items():  # all of them before the first replaces a file
             place = output / name
             with part.open("wb") as file:
-                file.write(data[name])
+                for data in pieces[name]:
+                    needed += len(data)
+                    file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
         for name in ("run.json", *RANKING_FILES):
@@ -128,7 +141,15 @@ def write_folder(output: Path, files: Mapping[str, str], run: Mapping[str, Any])
     except OSError as error:
         for part in parts.values():
             part.unlink(missing_ok=True)
-        raise not_writable(place, error, sum(map(len, data.values()))) from None
+        needed += sum(len(data) for left in pieces.values() for data in left)
+        raise not_writable(place, error, needed) from None
+
+
+def _joined(pieces: Iterable[str]) -> Iterator[str]:
+    """The same text in fewer pieces."""
+    pieces = iter(pieces)
+    while block := "".join(islice(pieces, BLOCK)):
+        yield block
 
 
 def check_output(output: Path, digest: str, overwrite: bool) -> None:
@@ -167,27 +188,39 @@ def read_folder(folder: Path) -> Results:
     return Results(
         read_scores(folder / "scores.csv"),
         {
-            table: _numbers(folder / table, ("team", "case", *columns))
-            for table, columns in DETAIL_COLUMNS.items()
+            table: read_details(folder, table)
+            for table in DETAIL_COLUMNS
             if (folder / table).is_file()
         },
-        [Problem(**row) for row in _records(folder / "problems.csv", PROBLEM_COLUMNS)],  # type: ignore[arg-type]
-        _rows(folder / "inputs.csv", INPUT_COLUMNS),
+        [
+            Problem(**dict(zip(PROBLEM_COLUMNS, row, strict=True)))  # type: ignore[arg-type]
+            for row in _rows(folder / "problems.csv", PROBLEM_COLUMNS)
+        ],
+        [*map(tuple, _rows(folder / "inputs.csv", INPUT_COLUMNS))],
     )
 
 
-def _records(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    header, records = read_rows(path)
+def _rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
+    """The cells of some columns, row by row."""
+    lines = read_lines(path)
+    header = next(lines)
     if not set(columns) <= set(header):
+        deque(lines, maxlen=0)  # what is wrong with the file as a CSV is said first
         raise UsageError(
             Problem("error", "CSV003", f"{path} lacks columns of {', '.join(columns)}", file=str(path))
         )
-    return [{column: record[column] for column in columns} for record in records]
+    places = [header.index(column) for column in columns]
+    for line in lines:
+        yield [unescaped(line[place]) for place in places]
 
 
-def _numbers(path: Path, columns: Sequence[str]) -> list[tuple[Cell, ...]]:
-    """Rows of a table whose sums are numbers, so that one below 0 is not taken for a formula again."""
-    rows = _rows(path, columns)
+def read_details(folder: Path, table: str) -> list[tuple[Cell, ...]]:
+    """Rows of a table of `DETAIL_COLUMNS` with team and case.
+
+    Sums are numbers, so that one below 0 is not taken for a formula again.
+    """
+    path, columns = folder / table, ("team", "case", *DETAIL_COLUMNS[table])
+    rows: list[tuple[Cell, ...]] = [*map(tuple, _rows(path, columns))]
     if "sum" not in columns:
         return rows
     try:
@@ -195,7 +228,3 @@ def _numbers(path: Path, columns: Sequence[str]) -> list[tuple[Cell, ...]]:
     except ValueError as error:
         message = f"{path}: a sum or a count is no number ({error})"
         raise UsageError(Problem("error", "CSV005", message, "score it again", file=str(path))) from None
-
-
-def _rows(path: Path, columns: Sequence[str]) -> list[tuple[Cell, ...]]:
-    return [tuple(record.values()) for record in _records(path, columns)]

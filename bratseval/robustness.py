@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from bratseval.leaderboard import best_first, standings
-from bratseval.model import Cell
+from bratseval.leaderboard import best_first, standing, standings
 from bratseval.ranking.rules import Ranking
 from bratseval.ranking.stability import (
     bootstrap_counts,
@@ -19,7 +20,8 @@ from bratseval.ranking.stability import (
 )
 from bratseval.ranking.steps import quantile
 from bratseval.score_grid import ScoreGrid
-from bratseval.tables import csv_text, finite
+from bratseval.tables import BLOCK as ROWS
+from bratseval.tables import csv_columns, csv_text, finite, number_texts, texts_of
 
 BLOCK = 500  # draws ranked at a time
 
@@ -40,13 +42,19 @@ def bootstrap_places(scores: ScoreGrid, spec: Ranking, full: np.ndarray) -> tupl
     counts = bootstrap_counts(
         scores.grid.institutions, spec.bootstrap, spec.seed, within=spec.bootstrap_within == "institution"
     )
-    drawn = _drawn(scores, spec, counts)[1]
+    drawn = _drawn(scores, spec, counts.__getitem__, len(counts))[1]
     return drawn, kendall_tau(drawn, full[:, None])
 
 
-def _drawn(scores: ScoreGrid, spec: Ranking, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and places (teams, draws), in blocks of draws so that memory stays small."""
-    blocks = [standings(scores, spec, counts[i : i + BLOCK]) for i in range(0, len(counts), BLOCK)]
+def _drawn(
+    scores: ScoreGrid, spec: Ranking, counts: Callable[[slice], np.ndarray], draws: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and places (teams, draws), in blocks of draws so that memory stays small.
+
+    counts : the counts (draws, cases) of a slice of the draws.
+    """
+    of_counts = standing(scores, spec)
+    blocks = [of_counts(counts(slice(i, min(i + BLOCK, draws)))) for i in range(0, draws, BLOCK)]
     return np.concatenate([n for n, _ in blocks], axis=1), np.concatenate([p for _, p in blocks], axis=1)
 
 
@@ -99,18 +107,31 @@ def kendall_summary(kendall: np.ndarray) -> dict[str, Any]:
     return summary
 
 
-def leave_one_out(
-    scores: ScoreGrid, spec: Ranking, full: np.ndarray
-) -> tuple[list[tuple[Cell, ...]], dict[str, Any]]:
-    """Rows of leave_one_out.csv, and who depends on one case or one institution."""
-    rows: list[tuple[Cell, ...]] = []
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """The ranking without one unit: scores and places (teams, units) by the names of the units."""
+
+    kind: str
+    names: Sequence[str]
+    numbers: np.ndarray
+    places: np.ndarray
+
+    def by_unit(self, teams: Sequence[str]) -> Iterator[tuple[str, str, float, float]]:
+        """Unit, team, score and place, one by one."""
+        for unit, numbers, places in zip(self.names, self.numbers.T, self.places.T, strict=True):
+            for row in zip(teams, numbers.tolist(), places.tolist(), strict=True):
+                yield unit, *row
+
+
+def leave_one_out(scores: ScoreGrid, spec: Ranking, full: np.ndarray) -> tuple[list[LeftOut], dict[str, Any]]:
+    """The ranking without each case and each institution, and who depends on one of them."""
+    found: list[LeftOut] = []
     record: dict[str, Any] = {}
     kinds = [("case", np.arange(len(scores.cases)), ["/".join(filter(None, case)) for case in scores.cases])]
     if len(scores.institutions) > 1:
         kinds.append(("institution", scores.grid.institutions, list(scores.institutions)))
     for kind, groups, names in kinds:
-        counts = leave_one_out_counts(groups)
-        numbers, reached = _drawn(scores, spec, counts)
+        numbers, reached = _drawn(scores, spec, partial(leave_one_out_counts, groups), len(names))
         others_first = (first_places(reached) != first_places(full)[:, None]).any(axis=0)
         podium = full <= 3
         moved = (reached[podium] != full[podium, None]).any(axis=0)
@@ -122,12 +143,28 @@ def leave_one_out(
                 for i, team in enumerate(scores.teams)
             },
         }
-        rows += [
-            (kind, names[draw], team, finite(float(numbers[i, draw])), float(reached[i, draw]))
-            for draw in range(len(names))
-            for i, team in enumerate(scores.teams)
-        ]
-    return rows, record
+        found.append(LeftOut(kind, names, numbers, reached))
+    return found, record
+
+
+def leave_one_out_csv(scores: ScoreGrid, found: Sequence[LeftOut]) -> Iterator[str]:
+    """leave_one_out.csv in pieces: score and place of every team without each unit."""
+    teams = texts_of(scores.teams)
+    at_once = max(1, ROWS // len(teams))
+
+    def blocks() -> Iterator[list[list[str]]]:
+        for one in found:
+            for start in range(0, len(one.names), at_once):
+                part = slice(start, start + at_once)
+                units = texts_of(one.names[part])
+                yield [
+                    [one.kind] * (len(units) * len(teams)),
+                    [unit for unit in units for _ in teams],
+                    teams * len(units),
+                    *(number_texts(table[:, part].T.ravel()) for table in (one.numbers, one.places)),
+                ]
+
+    return csv_columns(("left_out", "unit", "team", "score", "rank"), blocks())
 
 
 def compare_schemes(scores: ScoreGrid, spec: Ranking) -> tuple[dict[str, str], dict[str, Any], str]:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
+
+import numpy as np
 
 from bratseval.challenge import Challenge
 from bratseval.errors import Problem, UsageError
 from bratseval.ranking.rules import WideColumn
-from bratseval.tables import INFINITE, KEY_COLUMNS, ScoreRow, column_name, read_rows
+from bratseval.score_table import Coded, Encoder, ScoreTable, combined, repeats
+from bratseval.tables import BLOCK, INFINITE, KEY_COLUMNS, column_name, read_lines, unescaped
 
 # Column names that the field's tools use, first choice first.
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -22,57 +29,178 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "value": ("value", "score"),
 }
 MAX_FAULTS = 50
+NUMBER_HINT = "numbers have a dot as decimal mark; leave the cell of a missing score empty"
 
 
-def read_scores(path: Path, challenge: Challenge | None = None) -> list[ScoreRow]:
+def read_scores(path: Path, challenge: Challenge | None = None) -> ScoreTable:
     """Rows of a score table; the challenge's `score_table` names columns that are called otherwise.
 
     Long tables have a value column; without one the table is wide, a column per metric and region.
+    The file is read in blocks of rows, none of which is kept as text.
     Raises UsageError with every problem found, each with its line.
     """
-    header, records = read_rows(path)
+    lines = read_lines(path)
+    header = next(lines)
     columns = _columns(header, challenge)
     wide = {} if "value" in columns else _wide_columns(header, challenge)
-    only = challenge.ranking.metrics[0] if challenge and len(challenge.ranking.metrics) == 1 else None
+    only = challenge.ranking.metrics[0] if challenge and len(challenge.ranking.metrics) == 1 else ""
     regions = (challenge.ranking.regions or challenge.scored_regions) if challenge else []
     required = {"team", "case"} if wide else {"team", "case", "region", "metric", "value"}
     required -= ({"metric"} if only else set()) | ({"region"} if len(regions) == 1 else set())
     absent = [name for name in _NAMES if name in required and name not in columns]
     if absent:
+        deque(lines, maxlen=0)  # what is wrong with the file as a CSV is said first
         message = f"{path} has no column {', '.join(absent)} (found {', '.join(header)})"
         hint = (
             "expected team, case, region, metric, value and optionally institution, or a column per "
             "metric and region named like dice_WT; `score_table` of the challenge maps other names"
         )
         raise UsageError(Problem("error", "CSV003", message, hint, file=str(path)))
-    faults: list[Problem] = []
-    rows: list[ScoreRow] = []
-    seen: dict[tuple[str, ...], int] = {}
-    for line, record in enumerate(records, start=2):
-        given = {name: record[column] for name, column in columns.items()}
-        key = tuple(given.get(name, "") for name in KEY_COLUMNS)
-        if not wide:
-            key = (
-                *key[:3],
-                given.get("region", regions[0] if len(regions) == 1 else ""),
-                key[4] or (only or ""),
-            )
-        if not key[0]:
-            faults.append(_fault("CSV005", path, line, "the team is empty", "name it"))
-        if key in seen:
-            text = ", ".join(filter(None, key))
-            faults.append(
-                _fault("CSV004", path, line, f"repeats line {seen[key]} ({text})", "keep one of them")
-            )
-        seen[key] = line
-        for column, target in wide.items():
-            cells = {"value": record[column], "status": "", "reason": ""}
-            _add_row(rows, (*key[:3], target.region, target.metric), cells, path, line, faults)
-        if not wide:
-            _add_row(rows, key, {**record, "value": given["value"]}, path, line, faults)
+    usual = {} if wide else {"region": regions[0] if len(regions) == 1 else "", "metric": only}
+    numbers = [*wide] or [columns["value"], *(["measured"] if "measured" in header else [])]
+    texts: dict[str, tuple[str | None, Callable[[str], str]]] = {
+        name: (columns.get(name), partial(_name, usual.get(name, ""))) for name in KEY_COLUMNS
+    }
+    if "region" in columns:  # an empty one is the whole case
+        texts["region"] = (columns["region"], unescaped)
+    if not wide:
+        texts |= {name: (name if name in header else None, unescaped) for name in ("status", "reason")}
+    read = _read_columns(path, lines, header, texts, numbers, one_fault=not wide)
+    keys = [read.texts[name] for name in KEY_COLUMNS]
+    faults = [*read.faults, *_unnamed(path, keys[0]), *_repeated(path, keys)]
     if faults:
-        raise UsageError(faults[:MAX_FAULTS])
-    return rows
+        raise UsageError([problem for _, _, problem in sorted(faults)[:MAX_FAULTS]])
+    return _wide_table(read, list(wide.values())) if wide else _long_table(read)
+
+
+Fault = tuple[int, int, Problem]  # line, order within the line, what is wrong there
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The columns of a file: text by name, numbers (nan where none is), which of them are empty cells."""
+
+    texts: Mapping[str, Coded]
+    numbers: Sequence[np.ndarray]
+    blank: Sequence[np.ndarray]
+    faults: Sequence[Fault]
+
+
+def _read_columns(
+    path: Path,
+    lines: Iterator[list[str]],
+    header: Sequence[str],
+    texts: Mapping[str, tuple[str | None, Callable[[str], str]]],
+    numbers: Sequence[str],
+    *,
+    one_fault: bool,
+) -> _Columns:
+    """Read the rest of a file, a block of rows at a time.
+
+    texts : name -> column, None for one that the file lacks, and what a cell stands for.
+    one_fault : name only the first cell of a line that is no number.
+    """
+    encoders = {name: Encoder(stands_for) for name, (_, stands_for) in texts.items()}
+    codes: dict[str, list[np.ndarray]] = {name: [] for name in texts}
+    values: list[list[np.ndarray]] = [[np.zeros(0)] for _ in numbers]
+    blank: list[list[np.ndarray]] = [[np.zeros(0, bool)] for _ in numbers]
+    faults: list[Fault] = []
+    first_line = 2
+    while block := list(islice(lines, BLOCK)):
+        cells = dict(zip(header, zip(*block, strict=True), strict=True))
+        for name, (column, _) in texts.items():
+            own = ("",) * len(block) if column is None else cells[column]
+            codes[name].append(encoders[name].codes(own))
+        wrong: dict[int, list[Fault]] = {}
+        for order, column in enumerate(numbers):
+            found, empty, unread = _numbers(cells[column])
+            values[order].append(found)
+            blank[order].append(empty)
+            for row, message in unread.items():
+                fault = _fault("CSV005", path, first_line + row, message, NUMBER_HINT)
+                wrong.setdefault(row, []).append((first_line + row, 2 + order, fault))
+        of_block = [fault for row in sorted(wrong) for fault in wrong[row][: 1 if one_fault else None]]
+        faults = (faults + of_block)[:MAX_FAULTS]
+        first_line += len(block)
+    return _Columns(
+        {name: encoder.column(codes.pop(name)) for name, encoder in encoders.items()},
+        [np.concatenate(parts) for parts in values],
+        [np.concatenate(parts) for parts in blank],
+        faults,
+    )
+
+
+def _name(usual: str, text: str) -> str:
+    return unescaped(text) or usual
+
+
+def _numbers(cells: Sequence[str]) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """The numbers of some cells, nan where there is none; which cells are empty; messages by row."""
+    try:
+        found = np.array([float(text) if text else math.nan for text in cells])
+        doubtful = np.flatnonzero(np.isnan(found)).tolist()
+    except ValueError:
+        found, doubtful = np.full(len(cells), np.nan), list(range(len(cells)))
+    empty = np.zeros(len(cells), bool)
+    wrong: dict[int, str] = {}
+    for row in doubtful:
+        text = unescaped(cells[row])
+        empty[row] = not text.strip()
+        try:
+            value = _parse(text)
+        except ValueError as error:
+            wrong[row] = str(error)
+            continue
+        if value is not None:
+            found[row] = value
+    return found, empty, wrong
+
+
+def _unnamed(path: Path, team: Coded) -> list[Fault]:
+    rows = np.flatnonzero(team.where(lambda name: not name))[:MAX_FAULTS].tolist()
+    return [(row + 2, 0, _fault("CSV005", path, row + 2, "the team is empty", "name it")) for row in rows]
+
+
+def _repeated(path: Path, keys: Sequence[Coded]) -> list[Fault]:
+    later, earlier, _ = repeats(combined(keys))
+    faults = []
+    for row, before in zip(later[:MAX_FAULTS].tolist(), earlier[:MAX_FAULTS].tolist(), strict=True):
+        text = ", ".join(filter(None, (column.names[column.codes[row]] for column in keys)))
+        message = f"repeats line {before + 2} ({text})"
+        faults.append((row + 2, 1, _fault("CSV004", path, row + 2, message, "keep one of them")))
+    return faults
+
+
+def _long_table(read: _Columns) -> ScoreTable:
+    value, reason = read.numbers[0], read.texts["reason"]
+    for name, infinite in INFINITE.items():
+        value[read.blank[0] & reason.where(name.__eq__)] = infinite
+    measured = read.numbers[1] if len(read.numbers) > 1 else np.full(len(value), np.nan)
+    status = read.texts["status"]
+    stated = Encoder()
+    own = stated.codes(status.names)
+    usual = stated.codes(["missing", "ok"])
+    codes = np.where(status.where(bool), own[status.codes], usual[(~np.isnan(value)).astype(np.uint8)])
+    keys = {name: read.texts[name] for name in KEY_COLUMNS}
+    return ScoreTable(value=value, measured=measured, status=stated.column([codes]), reason=reason, **keys)
+
+
+def _wide_table(read: _Columns, targets: Sequence[WideColumn]) -> ScoreTable:
+    """Line by line, the columns of each in their order."""
+    width, height = len(targets), len(read.numbers[0])
+    keys = {
+        name: Coded(np.repeat(read.texts[name].codes, width), read.texts[name].names)
+        for name in KEY_COLUMNS[:3]
+    }
+    for name in KEY_COLUMNS[3:]:
+        encoder = Encoder()
+        codes = encoder.codes([getattr(target, name) for target in targets])
+        keys[name] = encoder.column([np.tile(codes, height)])
+    value = np.stack(read.numbers, axis=1).ravel()
+    status = Coded((~np.isnan(value)).astype(np.uint8), ("missing", "ok"))
+    reason = Coded(np.zeros(len(value), np.uint8), ("",))
+    measured = np.full(len(value), np.nan)
+    return ScoreTable(value=value, measured=measured, status=status, reason=reason, **keys)
 
 
 def _columns(header: Sequence[str], challenge: Challenge | None) -> dict[str, str]:
@@ -100,27 +228,6 @@ def _wide_columns(header: Sequence[str], challenge: Challenge | None) -> dict[st
     return mapped
 
 
-def _add_row(
-    rows: list[ScoreRow],
-    key: Sequence[str],
-    cells: Mapping[str, str],
-    path: Path,
-    line: int,
-    faults: list[Problem],
-) -> None:
-    reason = cells.get("reason", "")
-    try:
-        value = INFINITE.get(reason) if not cells["value"].strip() else _parse(cells["value"])
-        measured = _parse(cells.get("measured", ""))
-    except ValueError as error:
-        hint = "numbers have a dot as decimal mark; leave the cell of a missing score empty"
-        faults.append(_fault("CSV005", path, line, str(error), hint))
-        return
-    status = cells.get("status") or ("ok" if value is not None else "missing")
-    team, institution, case, region, metric = key
-    rows.append(ScoreRow(team, institution, case, region, metric, value, measured, status, reason))
-
-
 def _fault(code: str, path: Path, line: int, message: str, hint: str) -> Problem:
     return Problem("error", code, f"{path}:{line}: {message}", hint, file=str(path))
 
@@ -137,18 +244,18 @@ def _parse(text: str) -> float | None:
     return value
 
 
-def unranked_rows(rows: Iterable[ScoreRow], challenge: Challenge) -> list[Problem]:
+def unranked_rows(rows: ScoreTable, challenge: Challenge) -> list[Problem]:
     """Warnings for rows whose metric or region the challenge does not know."""
-    counts: dict[tuple[str, str], int] = {}
     known = {
         "metric": {*challenge.metrics, *challenge.ranking.metrics, *challenge.ranking.directions}
         | {breaker.metric for breaker in challenge.ranking.breakers},
         "region": {*challenge.regions, ""},
     }
-    for row in rows:
-        for kind, name in (("metric", row.metric), ("region", row.region)):
+    counts: dict[tuple[str, str], int] = {}
+    for kind, column in (("metric", rows.metric), ("region", rows.region)):
+        for name in column.used:
             if name not in known[kind]:
-                counts[kind, name] = counts.get((kind, name), 0) + 1
+                counts[kind, name] = int(column.where(name.__eq__).sum())
     problems = []
     for (kind, name), n in sorted(counts.items()):
         close = difflib.get_close_matches(name, known[kind], n=1)

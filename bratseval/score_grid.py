@@ -10,7 +10,7 @@ import numpy as np
 from bratseval.challenge import Challenge
 from bratseval.errors import Problem, UsageError
 from bratseval.ranking.schemes import Grid
-from bratseval.tables import ScoreRow
+from bratseval.score_table import ScoreTable, distinct, pairs, places_of
 
 EMPTY = ("empty_both", "not_applicable")  # statuses of a score that rightly has no value
 
@@ -52,7 +52,7 @@ class ScoreGrid:
         )
 
 
-def build_grid(rows: Sequence[ScoreRow], challenge: Challenge) -> tuple[ScoreGrid, list[Problem]]:
+def build_grid(rows: ScoreTable, challenge: Challenge) -> tuple[ScoreGrid, list[Problem]]:
     """The complete table: an absent row is a missing value, filled in as the challenge says.
 
     Raises UsageError when there is nothing to rank.
@@ -61,24 +61,26 @@ def build_grid(rows: Sequence[ScoreRow], challenge: Challenge) -> tuple[ScoreGri
     regions = spec.regions or challenge.scored_regions
     known = list(challenge.metrics)
     metrics = sorted(spec.metrics, key=lambda name: known.index(name) if name in known else len(known))
-    ranked = [row for row in rows if row.metric in metrics and row.region in (*regions, "")]
-    present = {(row.region, row.metric) for row in ranked}
     names = dict.fromkeys((*regions, ""))  # a score of the whole case or team has a region without a name
-    columns = [(r, m) for r in names for m in metrics if (r, m) in present]
-    listed = [row for row in ranked if row.team not in spec.baselines]
-    if not listed:
+    in_regions = rows.region.where(names.__contains__)
+    ranked = rows.metric.where(metrics.__contains__) & in_regions
+    listed = rows.take(ranked & rows.team.where(lambda name: name not in spec.baselines))
+    if not len(listed):
         wanted = f"metrics ({', '.join(metrics) or 'none'}) and regions ({', '.join(regions)})"
         message = f"no row of the ranked {wanted}"
         raise UsageError(
             Problem("error", "CSV006", message, "check that the scores belong to this challenge")
         )
-    if all(row.value is None for row in listed):
+    if np.isnan(listed.value).all():
         message = "no ranked metric has a value for any team"
         raise UsageError(Problem("error", "CFG006", message, "the other problems say why"))
-    teams = sorted({row.team for row in rows if row.team not in spec.baselines})
-    cases = sorted({(row.institution, row.case) for row in listed if row.case}) or sorted(
-        {(row.institution, "") for row in listed}
-    )
+    present = set(pairs(rows.take(ranked), "region", "metric"))
+    columns = [(r, m) for r in names for m in metrics if (r, m) in present]
+    teams = [name for name in rows.team.used if name not in spec.baselines]
+    of_cases = pairs(listed.take(listed.case.where(bool)), "institution", "case")
+    cases = [(institution, case) for institution, case in of_cases] or [
+        (institution, "") for institution in listed.institution.used
+    ]
     problems = [
         Problem("warning", "CSV009", f"no row of the ranked {kind} {name}", "it takes no part in the ranking")
         for kind, names, at in (
@@ -97,8 +99,8 @@ def build_grid(rows: Sequence[ScoreRow], challenge: Challenge) -> tuple[ScoreGri
         problems.append(Problem("warning", "CSV014", message, "give them the penalty of the challenge"))
     breakers = []
     for breaker in spec.breakers:
-        own = [r for r in rows if r.metric == breaker.metric and r.region in (*regions, "")]
-        separate = list(dict.fromkeys((r.region, r.metric) for r in own))
+        own = rows.take(rows.metric.where(breaker.metric.__eq__) & in_regions)
+        separate = _in_appearance(own)
         if separate:
             breakers.append((_grid(own, teams, cases, separate, challenge), breaker.statistic))
         else:
@@ -113,38 +115,52 @@ def build_grid(rows: Sequence[ScoreRow], challenge: Challenge) -> tuple[ScoreGri
     return found, problems + counted
 
 
+def _in_appearance(rows: ScoreTable) -> list[Column]:
+    """Region and metric of the rows, each once, the first first."""
+    first, _ = distinct(rows, "region", "metric")
+    found = rows.take(np.sort(first))
+    return list(zip(found.region.texts(), found.metric.texts(), strict=True))
+
+
 def _grid(
-    rows: Iterable[ScoreRow],
+    rows: ScoreTable,
     teams: Sequence[str],
     cases: Sequence[tuple[str, str]],
     columns: Sequence[Column],
     challenge: Challenge,
 ) -> Grid:
-    team_of = {name: index for index, name in enumerate(teams)}
-    case_of = {name: index for index, name in enumerate(cases)}
-    column_of = {name: index for index, name in enumerate(columns)}
+    rows = rows.take(rows.team.where(frozenset(teams).__contains__))
     values = np.full((len(teams), len(columns), len(cases)), np.nan)
     empty = np.zeros(values.shape, bool)
     stated = np.zeros(values.shape[1:], bool)
     by_case, whole = np.zeros(len(columns), bool), np.zeros(len(columns), bool)
-    for row in rows:
-        team = team_of.get(row.team)
-        if team is None:
+    of_case = rows.case.where(bool)
+    for table, kind in ((rows.take(of_case), by_case), (rows.take(~of_case), whole)):
+        team = places_of(table, ("team",), [(name,) for name in teams])
+        column = places_of(table, ("region", "metric"), columns)
+        kind[column] = True
+        without = table.status.where(EMPTY.__contains__) & np.isnan(table.value)
+        if kind is by_case:
+            at = places_of(table, ("institution", "case"), cases)
+            held = at >= 0  # not a case that only tie breakers or baselines have
+            stated[column[held], at[held]] = True
+            held &= ~np.isnan(table.value)
+            values[team[held], column[held], at[held]] = table.value[held]
+            without &= at >= 0
+            empty[team[without], column[without], at[without]] = True
             continue
-        column = column_of[row.region, row.metric]
-        at: object = case_of.get((row.institution, row.case))
-        if row.case:
-            by_case[column] = True
-        else:  # a metric of the whole cohort stands in every case (of its institution)
-            whole[column] = True
-            at = [i for i, (institution, _) in enumerate(cases) if row.institution in ("", institution)]
-        if at is None:
-            continue  # a case that only tie breakers or baselines have
-        stated[column, at] = True  # type: ignore[index]
-        if row.value is not None:
-            values[team, column, at] = row.value  # type: ignore[index]
-        elif row.status in EMPTY:
-            empty[team, column, at] = True  # type: ignore[index]
+        # A metric of the whole cohort stands in every case (of its institution).
+        sites = np.array([institution for institution, _ in cases], object)
+        inside = {
+            site: sites == site if site else np.ones(len(cases), bool) for site in table.institution.used
+        }
+        for row, site in enumerate(table.institution.texts()):
+            place = (column[row], inside[site])
+            stated[place] = True
+            if not np.isnan(table.value[row]):
+                values[team[row], *place] = table.value[row]
+            elif without[row]:
+                empty[team[row], *place] = True
     empty |= ~stated  # a region that a case does not have is nobody's gap
     if (mixed := by_case & whole).any():
         names = ", ".join(f"{m} {r}".strip() for (r, m), bad in zip(columns, mixed, strict=True) if bad)
@@ -163,11 +179,12 @@ def _grid(
     values = np.where(absolute[:, None], np.abs(values), values)
     best = np.where(absolute, 0.0, _bounds([fact.best for fact in facts]))
     worst = np.where(absolute, np.nan, _bounds([fact.worst for fact in facts]))
-    for column in np.flatnonzero(np.isnan(worst)).tolist():
-        seen = values[:, column][~np.isnan(values[:, column])]
+    for k in np.flatnonzero(np.isnan(worst)).tolist():
+        seen = values[:, k][~np.isnan(values[:, k])]
         if seen.size:
-            worst[column] = seen.max() if smaller[column] else seen.min()
-    places = np.array([institutions.index(institution) for institution, _ in cases])
+            worst[k] = seen.max() if smaller[k] else seen.min()
+    number_of = {name: number for number, name in enumerate(institutions)}
+    places = np.array([number_of[institution] for institution, _ in cases])
     return Grid(values, empty, smaller, whole, np.array(weights), best, worst, places)
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bratseval.errors import Problem
-from bratseval.leaderboard import best_first, case_means, missing_counts, standings
+from bratseval.leaderboard import best_first, case_means, lost_cases, standings
 from bratseval.model import Cell
 from bratseval.ranking.rules import Ranking
 from bratseval.ranking.steps import quantile
+from bratseval.score_grid import ScoreGrid
+from bratseval.score_table import ScoreTable, places_of
 from bratseval.tables import ScoreRow, column_name, csv_text, finite
-
-if TYPE_CHECKING:
-    from bratseval.score_grid import ScoreGrid
 
 MAX_VALUES = 20  # a text column with more values names cases rather than groups them
 BANDS_FROM = 6  # a numeric column with more values than this is cut into three bands of equal size
@@ -29,7 +27,12 @@ def strata_csv(
     columns : name -> value of every case of ``scores``; a case with an empty one belongs to no stratum.
     The last columns of the table are the gaps per team between its best and its worst stratum.
     """
-    rows = list(rows)
+    lost = lost_cases(ScoreTable.of(rows))
+    lost_by = np.zeros((len(scores.teams), len(scores.cases)), bool)
+    at = places_of(lost, ("team",), [(team,) for team in scores.teams])
+    case_at = places_of(lost, ("institution", "case"), scores.cases)
+    listed = (at >= 0) & (case_at >= 0)
+    lost_by[at[listed], case_at[listed]] = True
     problems: list[Problem] = []
     shown = scores.by_metric
     names = [column_name(*scores.columns[k]) for k in shown]
@@ -48,12 +51,11 @@ def strata_csv(
         means = np.array([part[4] for part in parts])
         score_gap, gaps = (_gap(stack) for stack in (numbers, means))
         for value, chosen, reached, score_of, mean_of in parts:
-            inside = {scores.cases[index] for index in chosen}
-            missing = missing_counts(row for row in rows if (row.institution, row.case) in inside)
+            missing = lost_by[:, chosen].sum(axis=1).tolist()
             table += [
                 [
                     *(column, value, float(reached[i]), scores.teams[i], finite(score_of[i]), len(chosen)),
-                    missing.get(scores.teams[i], 0),
+                    missing[i],
                     *(finite(mean) for mean in mean_of[i, shown]),
                     finite(score_gap[i]),
                     *(finite(gap) for gap in gaps[i, shown]),

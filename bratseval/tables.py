@@ -1,4 +1,4 @@
-"""Rows to CSV text and back: one place for column orders, number text and sorting.
+"""Rows to CSV text and back: one place for column orders and number text.
 
 CSV: UTF-8 without BOM, LF, RFC 4180, shortest round-trip numbers, empty cell = none. Text that a
 spreadsheet would run as a formula gets a leading apostrophe on writing and loses it on reading.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from bratseval.errors import Problem, UsageError, printable
 from bratseval.model import Cell
 
+BLOCK = 20_000  # rows held at a time while a table is written or read
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -82,42 +84,50 @@ def cell(value: Cell) -> str:
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     """A whole CSV file as text."""
+    return "".join(csv_rows(columns, rows))
+
+
+def csv_rows(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
+    """A CSV file from rows, in pieces of text: rows may come one by one and are not kept."""
+    rows = iter(rows)
+    block: list[Sequence[Cell]] = [columns]
+    while block:
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\n").writerows([cell(value) for value in row] for row in block)
+        yield buffer.getvalue()
+        block = list(islice(rows, BLOCK))
+
+
+def csv_columns(columns: Sequence[str], blocks: Iterable[Sequence[Iterable[str]]]) -> Iterator[str]:
+    """The same from blocks of columns that are text already (`texts_of`, `number_texts`): much faster."""
+    yield csv_text(columns, ())
+    for block in blocks:
+        yield "".join(f"{line}\n" for line in map(",".join, zip(*block, strict=True)))
+
+
+def texts_of(names: Iterable[str]) -> list[str]:
+    """Text in a CSV file of every name, quoted where it has to be."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([cell(value) for value in row] for row in rows)
-    return buffer.getvalue()
+    texts = []
+    for name in names:
+        buffer.seek(0)
+        buffer.truncate()
+        writer.writerow((cell(name), ""))  # a row of one empty cell would be quoted
+        text = buffer.getvalue()[: -len(",\n")]
+        texts.append(name if text == name else text)
+    return texts
 
 
-def sort_scores(rows: Iterable[ScoreRow], regions: Sequence[str], metrics: Sequence[str]) -> list[ScoreRow]:
-    """Sort rows by the key columns; names the challenge does not know come last, by name."""
-    region_order = {name: index for index, name in enumerate(regions)}
-    metric_order = {name: index for index, name in enumerate(metrics)}
-    return sorted(
-        rows,
-        key=lambda row: (
-            row.team,
-            row.institution,
-            row.case,
-            region_order.get(row.region, len(region_order)),
-            row.region,
-            metric_order.get(row.metric, len(metric_order)),
-            row.metric,
-        ),
-    )
-
-
-def scores_csv(rows: Iterable[ScoreRow]) -> str:
-    """scores.csv."""
-    return csv_text(SCORE_COLUMNS, (_score_cells(row) for row in rows))
-
-
-def _score_cells(row: ScoreRow) -> list[Cell]:
-    cells: list[Cell] = [getattr(row, column) for column in SCORE_COLUMNS]
-    for reason, value in INFINITE.items():
-        if row.value == value:
-            cells[-1] = reason
-    return [finite(value) if isinstance(value, float) else value for value in cells]
+def number_texts(values: np.ndarray) -> list[str]:
+    """Text in a CSV file of every number of a vector; nan and infinity are empty cells."""
+    with np.errstate(invalid="ignore"):
+        whole = (values == np.trunc(values)) & (np.abs(values) < 1e15)
+    numbers = values.tolist()
+    texts = list(map(repr, numbers))
+    for index in np.flatnonzero(whole | ~np.isfinite(values)).tolist():
+        texts[index] = str(int(numbers[index])) if whole[index] else ""
+    return texts
 
 
 def column_name(region: str, metric: str) -> str:
@@ -125,74 +135,52 @@ def column_name(region: str, metric: str) -> str:
     return f"{metric}_{region}" if region else metric
 
 
-def cases_csv(rows: Iterable[ScoreRow]) -> str:
-    """cases.csv: one row per team and case, a column per metric and region."""
-    columns: dict[str, None] = {}
-    table: dict[tuple[str, str, str], dict[str, float | None]] = {}
-    for row in rows:
-        column = column_name(row.region, row.metric)
-        columns[column] = None
-        value = None if row.value is None else finite(row.value)
-        table.setdefault((row.team, row.institution, row.case), {})[column] = value
-    return csv_text(
-        ("team", "institution", "case", *columns),
-        ([*key, *(values.get(column) for column in columns)] for key, values in table.items()),
-    )
-
-
-def teams_csv(rows: Iterable[ScoreRow]) -> str:
-    """teams.csv: statistics over cases; empty values do not enter (std with ddof 1)."""
-    groups: dict[tuple[str, str, str], list[ScoreRow]] = {}
-    for row in rows:
-        groups.setdefault((row.team, row.region, row.metric), []).append(row)
-    table: list[list[Cell]] = []
-    for key, members in groups.items():
-        values = np.array([row.value for row in members if row.value is not None])
-        penalized = sum(row.status in PENALIZED for row in members)
-        statistics: list[Cell] = [None] * 5
-        if values.size:
-            with np.errstate(invalid="ignore"):
-                spread = float(values.std(ddof=1)) if values.size > 1 else None
-                median, low, high = (float(np.percentile(values, q)) for q in (50, 25, 75))
-            numbers = (float(values.mean()), spread, median, low, high)
-            statistics = [None if number is None else finite(number) for number in numbers]
-        table.append([*key, int(values.size), penalized, *statistics])
-    return csv_text(TEAM_COLUMNS, table)
-
-
 def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Columns and rows of any CSV as text; BOM and CRLF are accepted, apostrophes removed.
 
     Raises UsageError naming file and line for what is not a CSV with a header.
     """
+    lines = read_lines(path)
+    header = next(lines)
+    return header, [dict(zip(header, map(unescaped, line), strict=True)) for line in lines]
+
+
+def read_lines(path: Path) -> Iterator[list[str]]:
+    """The header of any CSV, then its rows that are not empty, as they stand; one is held at a time.
+
+    What is wrong with the file is known at its end: UsageError is raised there, with every line whose
+    cells do not fit the header, or where the file cannot be read on.
+    """
+    faults: list[Problem] = []
+    header: list[str] | None = None
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.reader(file, strict=True))
+            for i, line in enumerate(csv.reader(file, strict=True), start=1):
+                if header is None:
+                    header = [name.strip() for name in line]
+                    yield header
+                elif len(line) == len(header):
+                    if line:
+                        yield line
+                elif line:
+                    message = f"{path}:{i}: {len(line)} cells, the header has {len(header)}"
+                    faults.append(Problem("error", "CSV002", message, file=str(path)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(
             Problem("error", "CSV001", f"{path} cannot be read as CSV ({error})", file=str(path))
         ) from None
-    if not lines:
+    if header is None:
         raise UsageError(
             Problem("error", "CSV001", f"{path} is empty, a header was expected", file=str(path))
         )
-    header = [name.strip() for name in lines[0]]
-    faults = [
-        Problem(
-            "error", "CSV002", f"{path}:{i}: {len(line)} cells, the header has {len(header)}", file=str(path)
-        )
-        for i, line in enumerate(lines[1:], start=2)
-        if line and len(line) != len(header)
-    ]
     if len(set(header)) != len(header):
         faults.append(
             Problem("error", "CSV002", f"{path}: a column name occurs twice in the header", file=str(path))
         )
     if faults:
         raise UsageError(faults)
-    rows = [dict(zip(header, map(_unescape, line), strict=True)) for line in lines[1:] if line]
-    return header, rows
 
 
-def _unescape(text: str) -> str:
+def unescaped(text: str) -> str:
+    """Text of a cell without the apostrophe that keeps a spreadsheet from running it."""
     return text[1:] if text.startswith("'") and text[1:].startswith((*FORMULA_STARTS, r"\t", r"\r")) else text

@@ -29,6 +29,7 @@ from bratseval.leaderboard import rank_teams  # noqa: E402
 from bratseval.pairwise import significance, superiority_rows  # noqa: E402
 from bratseval.ranking.rules import Ranking  # noqa: E402
 from bratseval.robustness import bootstrap_places, leave_one_out  # noqa: E402
+from bratseval.score_table import ScoreTable  # noqa: E402
 from bratseval.tables import ScoreRow  # noqa: E402
 
 TEAMS, CASES, PERMUTATIONS, DRAWS = 20, 570, 100_000, 10_000
@@ -91,7 +92,7 @@ def means_one_by_one(values: np.ndarray, permutations: int) -> None:
 
 
 def main() -> None:
-    table = rows()
+    table = ScoreTable.of(rows())
     flat = {(r.team, r.institution, r.case, r.region, r.metric): r.value for r in table}
     print(f"\n{TEAMS} teams x {CASES} cases x 3 regions x 2 metrics = {len(table)} scores, scheme brats\n")
     brats = challenge("brats")

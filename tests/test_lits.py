@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -294,6 +295,14 @@ def text_of(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in TABLES}
 
 
+def numbers_of(folder: Path) -> dict[tuple[str, str, str], str]:
+    """By team, region and metric what a team has once over all its cases."""
+    rows = [row for row in table(folder / "scores.csv") if not row["case"]]
+    found = {(row["team"], row["region"], row["metric"]): row["value"] for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
 def test_shards_in_any_order_and_a_resumed_run_give_the_bytes_of_the_whole(tmp_path: Path) -> None:
     """Of a good team, one that lacks a case, and one with a broken file. rank keeps what it is given."""
     (tmp_path / "mine.yaml").write_text(MINE)
@@ -333,8 +342,20 @@ def test_shards_in_any_order_and_a_resumed_run_give_the_bytes_of_the_whole(tmp_p
     assert united == whole
     ended = rank(rulebook, [tmp_path / "joined" / "scores.csv"], tmp_path / "ranked", Options())
     assert ended.exit_code == 0
+    rank(rulebook, halves, tmp_path / "ranked halves", Options())
     for name in ("scores.csv", "leaderboard.csv"):
         assert (tmp_path / "ranked" / name).read_bytes() == whole[name]
+        assert (tmp_path / "ranked halves" / name).read_bytes() == whole[name]
+    # Of two institutions their sums are joined; where only their numbers are known, it is said.
+    sites = [ran(f"site{n}", tmp_path / f"half{n}", institution=f"s{n}") for n in range(2)]
+    ended = rank(rulebook, sites, tmp_path / "ranked sites", Options())
+    assert not any(problem.code == "CSV018" for problem in ended.problems)
+    assert numbers_of(tmp_path / "ranked sites") == numbers_of(tmp_path / "whole")
+    copies = [shutil.copy(site / "scores.csv", tmp_path / f"{site.name}.csv") for site in sites]
+    ended = rank(rulebook, copies, tmp_path / "ranked copies", Options())
+    said = [problem.message for problem in ended.problems if problem.code == "CSV018"]
+    assert len(said) == 1
+    assert "of good, lacking, torn come more than once and are averaged" in said[0]
 
     rows = [row for row in table(tmp_path / "whole" / "scores.csv") if not row["case"]]
     by_team = {team: [row for row in rows if row["team"] == team] for team in ("good", "lacking", "torn")}

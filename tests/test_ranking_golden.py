@@ -26,6 +26,7 @@ from bratseval.ranking.significance import wilcoxon
 from bratseval.ranking.stability import kendall_tau
 from bratseval.ranking.steps import rank
 from bratseval.robustness import kendall_summary, leave_one_out, stability_csv
+from bratseval.score_table import ScoreTable
 from bratseval.tables import ScoreRow
 
 GOLDEN = SHARED / "golden" / "ranking"
@@ -74,7 +75,7 @@ def scores(path: Path, metric: str = "", region: str = "") -> tuple[ScoreRow, ..
         for line in lines(path)
         if metric in ("", line["metric"]) and region in ("", line["region"])
     ]
-    return (*rows, *absent_rows(rows))
+    return (*rows, *absent_rows(ScoreTable.of(rows)))
 
 
 def challenge(**ranking: object) -> Challenge:
@@ -222,7 +223,8 @@ def test_fets_task_2_in_python(folder: str) -> None:
     path = OFFICIAL / folder / "fets_task2_leave_one_institution_out.csv"
     if path.is_file():
         spec = challenge(scheme="fets_task2", missing="worst").ranking
-        rows = {row[1:3]: row[3:] for row in leave_one_out(found.scores, spec, found.places)[0]}
+        left_out = leave_one_out(found.scores, spec, found.places)[0]
+        rows = {row[:2]: row[2:] for one in left_out for row in one.by_unit(found.scores.teams)}
         for line in lines(path):
             value, place = rows[line["left_out"], line["team"]]
             assert value == pytest.approx(float(line["mean_rank"]), abs=1e-9), line

@@ -19,6 +19,7 @@ from bratseval.ranking.rules import SCHEMES
 from bratseval.ranking.stability import bootstrap_counts, kendall_tau, leave_one_out_counts
 from bratseval.robustness import compare_schemes, leave_one_out
 from bratseval.score_grid import build_grid
+from bratseval.score_table import ScoreTable
 from bratseval.strata import strata_csv
 from bratseval.tables import ScoreRow
 
@@ -36,7 +37,7 @@ def test_every_draw_of_a_case_is_a_case_of_its_own(
     """Weights give the score of the table in which drawn cases are repeated under new names."""
     rows = many(seed)
     spec = challenge(scheme=scheme, aggregate=aggregate, missing=missing)
-    scores, _ = build_grid(rows, spec)
+    scores, _ = build_grid(ScoreTable.of(rows), spec)
     counts = bootstrap_counts(scores.grid.institutions, 3, seed % 1000, within=scheme == "fets_task2")
     found, reached = standings(scores, spec.ranking, counts)
     for draw, times in enumerate(counts):
@@ -46,7 +47,7 @@ def test_every_draw_of_a_case_is_a_case_of_its_own(
             for row in rows
             for copy in range(copies[row.institution, row.case])
         ]
-        again, places = standings(build_grid(drawn, spec)[0], spec.ranking)
+        again, places = standings(build_grid(ScoreTable.of(drawn), spec)[0], spec.ranking)
         if missing == "worst" and spec.ranking.plan.steps[0] != "rank":
             continue  # the worst value in the column is that of the full table, not of the draw
         np.testing.assert_allclose(found[:, draw], again[:, 0], atol=1e-9)
@@ -71,16 +72,17 @@ def test_leaving_one_out_is_the_ranking_of_the_rest(scheme: str) -> None:
     spec = challenge(scheme=scheme, missing={"dice": 0.0, "hd95": 9.0})
     board = rank_teams(rows, spec)
     found, record = leave_one_out(board.scores, spec.ranking, board.places)
-    assert set(record) == {"case", "institution"}
-    for kind, unit, team, score, place in found:
-        rest = [
-            row
-            for row in rows
-            if (f"{row.institution}/{row.case}" if kind == "case" else row.institution) != unit
-        ]
-        again = {row[1]: row for row in rank_teams(rest, spec).rows}[str(team)]
-        assert place == again[0]
-        assert score == pytest.approx(again[2])
+    assert set(record) == {"case", "institution"} == {one.kind for one in found}
+    for one in found:
+        for unit, team, score, place in one.by_unit(board.scores.teams):
+            rest = [
+                row
+                for row in rows
+                if (f"{row.institution}/{row.case}" if one.kind == "case" else row.institution) != unit
+            ]
+            again = {row[1]: row for row in rank_teams(rest, spec).rows}[team]
+            assert place == again[0]
+            assert score == pytest.approx(again[2])
 
 
 def test_who_depends_on_one_case_is_named() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bratseval.ranking.rules import Ranking, Scheme
 from bratseval.ranking.significance import adjust, wilcoxon
-from bratseval.ranking.steps import after_largest, aggregate, combine, rank
+from bratseval.ranking.steps import after_largest, aggregate, combine, how_many, rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,70 +83,88 @@ def score(grid: Grid, ranking: Ranking, counts: np.ndarray | None = None) -> tup
     counts : (draws, cases) how often each case counts, None for every case once.
     Returns (teams, draws).
     """
+    return scoring(grid, ranking)(counts)
+
+
+Scored = Callable[[np.ndarray | None], tuple[np.ndarray, bool]]
+
+
+def scoring(grid: Grid, ranking: Ranking) -> Scored:
+    """`score` of a grid for any counts; ranks within cases do not depend on them and are made once."""
     plan = ranking.plan
     if not plan.per_institution:
-        return _score(grid, ranking, plan, counts)
+        return _scoring(grid, ranking, plan)
     inside = replace(plan, single_column_is_aggregate=False)
-    total: np.ndarray | float = 0.0
-    present: np.ndarray | float = 0.0
-    for members in grid.sites:
-        own = None if counts is None else counts[:, members]
-        found, _ = _score(grid.of_cases(members), ranking, inside, own)
-        here = np.ones(1) if own is None else (own.sum(axis=1) > 0).astype(np.float64)
-        total = total + np.where(here > 0, found, 0.0)
-        present = present + here
-    with np.errstate(invalid="ignore"):
-        return np.asarray(total / present), True
+    parts = [(members, _scoring(grid.of_cases(members), ranking, inside)) for members in grid.sites]
+
+    def mean_of_sites(counts: np.ndarray | None) -> tuple[np.ndarray, bool]:
+        total: np.ndarray | float = 0.0
+        present: np.ndarray | float = 0.0
+        for members, scored in parts:
+            own = None if counts is None else counts[:, members]
+            found, _ = scored(own)
+            here = np.ones(1) if own is None else (own.sum(axis=1) > 0).astype(np.float64)
+            total = total + np.where(here > 0, found, 0.0)
+            present = present + here
+        with np.errstate(invalid="ignore"):
+            return np.asarray(total / present), True
+
+    return mean_of_sites
 
 
-def _score(grid: Grid, ranking: Ranking, plan: Scheme, counts: np.ndarray | None) -> tuple[np.ndarray, bool]:
-    """Run the steps: (teams, columns, cases) shrinks to (teams, draws)."""
+def _scoring(grid: Grid, ranking: Ranking, plan: Scheme) -> Scored:
+    """The steps of a plan: (teams, columns, cases) shrinks to (teams, draws)."""
     alone = plan.single_column_is_aggregate and len(grid.smaller) == 1
     first, *others = plan.steps
-    table, smaller, weights = _FIRST[first](grid, ranking, plan, counts)
-    for step in others:
-        if step == "aggregate":
-            table = aggregate(table, counts, ranking.aggregate)
-        elif step == "combine":
-            table = combine(table, weights, plan.combine, axis=1)[:, None]
-        elif not alone:
-            table = rank(np.where(smaller[:, None], table, -table), plan.ties)
-            smaller = np.ones(len(smaller), bool)
-    return table[:, 0], bool(smaller[0])
+    begin = _FIRST[first](grid, ranking, plan)
+
+    def scored(counts: np.ndarray | None) -> tuple[np.ndarray, bool]:
+        table, smaller, weights = begin(counts)
+        for step in others:
+            if step == "aggregate":
+                table = aggregate(table, counts, ranking.aggregate)
+            elif step == "combine":
+                table = combine(table, weights, plan.combine, axis=1)[:, None]
+            elif not alone:
+                table = rank(np.where(smaller[:, None], table, -table), plan.ties)
+                smaller = np.ones(len(smaller), bool)
+        return table[:, 0], bool(smaller[0])
+
+    return scored
 
 
 # A table (teams, columns, cases or draws), whether small is better, and the weights of the columns.
 Ranked = tuple[np.ndarray, np.ndarray, np.ndarray]
+Begin = Callable[[np.ndarray | None], Ranked]
 
 
-def _ranked(grid: Grid, ranking: Ranking, plan: Scheme, counts: np.ndarray | None) -> Ranked:
-    return case_ranks(grid, ranking, plan), np.ones(len(grid.smaller), bool), grid.weights
+def _ranked(grid: Grid, ranking: Ranking, plan: Scheme) -> Begin:
+    ranked = case_ranks(grid, ranking, plan), np.ones(len(grid.smaller), bool), grid.weights
+    return lambda counts: ranked
 
 
-def _tested(grid: Grid, ranking: Ranking, plan: Scheme, counts: np.ndarray | None) -> Ranked:
-    return wins(grid, ranking, plan, counts), np.zeros(len(grid.smaller), bool), grid.weights
+def _tested(grid: Grid, ranking: Ranking, plan: Scheme) -> Begin:
+    large = np.zeros(len(grid.smaller), bool)
+    return lambda counts: (wins(grid, ranking, plan, counts), large, grid.weights)
 
 
-def _aggregated(grid: Grid, ranking: Ranking, plan: Scheme, counts: np.ndarray | None) -> Ranked:
+def _aggregated(grid: Grid, ranking: Ranking, plan: Scheme) -> Begin:
     """A team that rightly has no value in any case must not stand behind one that failed there."""
     values = grid.for_means(ranking.missing)
-    nothing = ~_counted(~grid.empty, counts)
-    table = np.where(nothing, grid.limit[:, None], aggregate(values, counts, ranking.aggregate))
-    if not plan.spread:
-        return table, grid.smaller, grid.weights
-    spread = np.where(nothing, 0.0, aggregate(values, counts, ranking.spread))
-    smaller = np.concatenate([grid.smaller, np.ones(len(grid.smaller), bool)])
-    return np.concatenate([table, spread], axis=1), smaller, np.tile(grid.weights, 2)
+
+    def of_counts(counts: np.ndarray | None) -> Ranked:
+        nothing = how_many(~grid.empty, counts) == 0
+        table = np.where(nothing, grid.limit[:, None], aggregate(values, counts, ranking.aggregate))
+        if not plan.spread:
+            return table, grid.smaller, grid.weights
+        spread = np.where(nothing, 0.0, aggregate(values, counts, ranking.spread))
+        smaller = np.concatenate([grid.smaller, np.ones(len(grid.smaller), bool)])
+        return np.concatenate([table, spread], axis=1), smaller, np.tile(grid.weights, 2)
+
+    return of_counts
 
 
 _FIRST = {"rank": _ranked, "aggregate": _aggregated, "test": _tested}
-
-
-def _counted(which: np.ndarray, counts: np.ndarray | None) -> np.ndarray:
-    """Whether any case that counts is marked: (..., cases) -> (..., draws)."""
-    if counts is None:
-        return np.asarray(which.any(axis=-1))[..., None]
-    return np.asarray(which @ counts.T.astype(np.float64) > 0)
 
 
 def case_ranks(grid: Grid, ranking: Ranking, plan: Scheme) -> np.ndarray:

@@ -13,7 +13,9 @@ from itertools import combinations
 import numpy as np
 from scipy.special import ndtr
 
-BLOCK = 4096  # permutations held at a time
+BLOCK = 4096  # permutations drawn at a time
+SIGNS = 1_500 * BLOCK  # signs of cases held at a time: fewer permutations where there are many cases
+DENOMINATORS = (1, 2, 12, 24, 120, 840, 5040, 55440)  # of averaged ranks and of their means over columns
 NOISE = 1e-12  # a permuted statistic that misses the observed one by float noise only equals it
 
 
@@ -115,6 +117,37 @@ def permutation_test(
     return _count(statistics, len(steps), pairs, n, seed)
 
 
+def permutation_test_of_ranks(
+    ranks: np.ndarray, pairs: Sequence[tuple[int, int]], n: int, seed: int
+) -> Permuted:
+    """`permutation_test` of the differences between the cumulative ranks of teams: (teams, cases).
+
+    Ranks are fractions with a small denominator as a rule. Their multiples are added without any rounding,
+    hence team by team instead of pair by pair, and two sums that are equal on paper are equal.
+    """
+    whole = _whole(ranks)
+    if whole is None:
+        return permutation_test(np.array([ranks[a] - ranks[b] for a, b in pairs]), pairs, n, seed)
+    first, second = np.array(pairs).T
+    observed = whole.sum(axis=1)
+
+    def statistics(signs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        moved = signs @ whole.T
+        yield moved[:, first] - moved[:, second], observed[first] - observed[second]
+
+    return _count(statistics, ranks.shape[1], pairs, n, seed)
+
+
+def _whole(ranks: np.ndarray) -> np.ndarray | None:
+    """The ranks times their common denominator, None where they have no small one."""
+    for denominator in DENOMINATORS if np.isfinite(ranks).all() else ():
+        multiple = ranks * denominator
+        whole = np.round(multiple)
+        if np.abs(multiple - whole).max() < 1e-6 and np.abs(whole).sum(axis=1).max() < 2**52:
+            return np.asarray(whole)
+    return None
+
+
 def permutation_test_of_means(
     values: np.ndarray,
     smaller: np.ndarray,
@@ -204,20 +237,25 @@ def _count(
     teams = max(max(pair) for pair in pairs) + 1
     low, high = np.zeros(len(pairs)), np.zeros(len(pairs))
     random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
+    rows = max(1, SIGNS // max(cases, 1))
     for start in range(0, total, BLOCK):
         size = min(BLOCK, total - start)
-        if exact:
-            bits: np.ndarray = (np.arange(start, start + size)[:, None] >> np.arange(cases)) & 1
-        else:
-            drawn = np.frombuffer(random.bytes(size * ((cases + 7) // 8)), np.uint8)
-            bits = np.unpackbits(drawn.reshape(size, -1), axis=1, count=cases)
-        at = 0
-        for permuted, observed in statistics(1.0 - 2.0 * bits):
-            permuted = permuted.reshape(size, -1)
-            slack = NOISE * np.maximum(1.0, np.abs(observed))
-            low[at : at + permuted.shape[1]] += (permuted <= observed + slack).sum(axis=0)
-            high[at : at + permuted.shape[1]] += (permuted >= observed - slack).sum(axis=0)
-            at += permuted.shape[1]
+        drawn = np.zeros((0, 1), np.uint8)
+        if not exact:
+            drawn = np.frombuffer(random.bytes(size * ((cases + 7) // 8)), np.uint8).reshape(size, -1)
+        for first in range(0, size, rows):
+            part = np.arange(first, min(first + rows, size))
+            if exact:
+                bits: np.ndarray = ((start + part)[:, None] >> np.arange(cases)) & 1
+            else:
+                bits = np.unpackbits(drawn[part], axis=1, count=cases)
+            at = 0
+            for permuted, observed in statistics(1.0 - 2.0 * bits):
+                permuted = permuted.reshape(len(part), -1)
+                slack = NOISE * np.maximum(1.0, np.abs(observed))
+                low[at : at + permuted.shape[1]] += (permuted <= observed + slack).sum(axis=0)
+                high[at : at + permuted.shape[1]] += (permuted >= observed - slack).sum(axis=0)
+                at += permuted.shape[1]
     p_values = np.full((teams, teams), np.nan)
     # Random permutations do not hold the observed order itself, which is counted as one more.
     extra = 0 if exact else 1

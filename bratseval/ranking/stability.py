@@ -24,9 +24,12 @@ def bootstrap_counts(institutions: np.ndarray, draws: int, seed: int, *, within:
     return counts
 
 
-def leave_one_out_counts(groups: np.ndarray) -> np.ndarray:
-    """Counts (groups, cases) that leave out one group of cases each; groups : (cases,) int from 0."""
-    return (np.arange(groups.max() + 1)[:, None] != groups[None]).astype(np.int64)
+def leave_one_out_counts(groups: np.ndarray, part: slice = slice(None)) -> np.ndarray:
+    """Counts (groups, cases) that leave out one group of cases each; groups : (cases,) int from 0.
+
+    part : only those of a slice of the groups.
+    """
+    return (np.arange(groups.max() + 1)[part, None] != groups[None]).astype(np.int64)
 
 
 def first_places(places: np.ndarray) -> np.ndarray:
