@@ -28,7 +28,7 @@ from bratseval.tables import csv_text
 
 @dataclass(slots=True)
 class Doubt:
-    """Tables (name -> text, or its pieces), facts for run.json, tiers by team, and sentences for the screen."""
+    """Tables (name -> text or pieces), facts for run.json, tiers by team, and sentences for the screen."""
 
     tables: dict[str, str | Iterable[str]] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)

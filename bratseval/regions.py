@@ -8,6 +8,7 @@ here depends on the challenge's rules, what it is worth is decided in `tasks.seg
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,6 +46,9 @@ from bratseval.surfaces import (
 )
 
 
+KEPT_POINTS = 300_000  # of a reference's boundaries for the next team; their trees take some 70 bytes a point
+
+
 @dataclass
 class Prepared:
     """One side of a case: its lesions by region, and the boundaries that are kept for the next team.
@@ -57,12 +61,20 @@ class Prepared:
     whole: dict[str, Lesions]
     _boundaries: dict[tuple[int, Definition], Boundary] = field(default_factory=dict)
 
+    def forget(self, region: str) -> None:
+        """Give up the lesions of a region, which whoever measures them holds."""
+        self.regions.pop(region)
+        self.whole.pop(region, None)  # the same mapping where whole images see lesions
+
     def boundary(self, lesions: Lesions, definition: Definition) -> Boundary:
-        """Boundary of a region's lesions, computed at the first call and kept."""
+        """Boundary of a region's lesions, kept as long as all that are kept have few points."""
         key = (id(lesions), definition)
-        if key not in self._boundaries:
-            self._boundaries[key] = find_boundary(lesions, definition)
-        return self._boundaries[key]
+        if key in self._boundaries:
+            return self._boundaries[key]
+        found = find_boundary(lesions, definition)
+        if sum(len(kept.points) for kept in (*self._boundaries.values(), found)) <= KEPT_POINTS:
+            self._boundaries[key] = found
+        return found
 
 
 def prepare(image: LabelImage, challenge: Challenge, side: Side) -> Prepared:
@@ -148,7 +160,7 @@ class RegionPair:
         self.image_contingency = (
             self.contingency if same else tabulate(self.reference_whole, self.prediction_whole)
         )
-        self._predicted: dict[tuple[int, Definition], Boundary] = {}
+        self._boundaries: dict[tuple[int, Definition], Boundary] = {}
         self._nearest: dict[tuple[int, int, Spacing, bool], tuple[Nearest, Nearest]] = {}
         self._of_image: dict[tuple[Definition, Spacing, bool], Distances] = {}
         self._by_lesion: dict[tuple[Definition, Spacing, bool], dict[int, Distances]] = {}
@@ -167,18 +179,20 @@ class RegionPair:
             self.matches = match_one_to_one(
                 self.contingency, self.reference_lesions, self.prediction_lesions, self.rules.minimum_dice
             )
-        self.lesions = []
-        for number in self.reference_lesions.numbers:
-            partners = np.flatnonzero(self.matches[number])
-            self.lesions.append(
-                LesionMatch(
-                    int(number),
-                    int(self.reference_lesions.sizes[number]),
-                    partners,
-                    int(self.prediction_lesions.sizes[partners].sum()),
-                    int(self.contingency.overlap[number, partners].sum()),
-                )
+        numbers = self.reference_lesions.numbers
+        matched = self.matches[numbers]
+        of_lesion, partners = np.nonzero(matched)
+        self.lesions = [
+            LesionMatch(*facts)
+            for facts in zip(
+                numbers.tolist(),
+                self.reference_lesions.sizes[numbers].tolist(),
+                np.split(partners, np.searchsorted(of_lesion, np.arange(1, numbers.size))),
+                (matched @ self.prediction_lesions.sizes).tolist(),
+                np.where(matched, self.contingency.overlap[numbers], 0).sum(axis=1).tolist(),
+                strict=False,  # a split of nothing is one part
             )
+        ]
         predicted = self.prediction_lesions.numbers
         self.spurious = predicted[~self.matches[:, predicted].any(axis=0)]
         limit = self.rules.min_reference_mm3
@@ -248,14 +262,22 @@ class RegionPair:
         spacing = self.grid.spacing_mm
         return spacing if spec.spacing == "mm" else (spacing[2], spacing[1], spacing[0])
 
+    def _boundary(
+        self, lesions: Lesions, definition: Definition, find: Callable[[Lesions, Definition], Boundary]
+    ) -> Boundary:
+        key = (id(lesions), definition)
+        if key not in self._boundaries:
+            self._boundaries[key] = find(lesions, definition)
+        return self._boundaries[key]
+
     def _measured(
         self, reference: Lesions, prediction: Lesions, definition: Definition, spacing: Spacing, far: bool
     ) -> tuple[Boundary, Boundary, tuple[Nearest, Nearest]]:
         """Boundaries of both sides and the distances between them, once per definition and spacing."""
-        predicted = (id(prediction), definition)
-        if predicted not in self._predicted:
-            self._predicted[predicted] = find_boundary(prediction, definition)
-        boundaries = (self.reference.boundary(reference, definition), self._predicted[predicted])
+        boundaries = (
+            self._boundary(reference, definition, self.reference.boundary),
+            self._boundary(prediction, definition, find_boundary),
+        )
         key = (id(boundaries[0]), id(boundaries[1]), spacing)
         if (*key, False) not in self._nearest:
             self._nearest[*key, False] = measure(*boundaries, spacing)

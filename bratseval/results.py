@@ -187,11 +187,7 @@ def read_folder(folder: Path) -> Results:
     """The tables of a result folder."""
     return Results(
         read_scores(folder / "scores.csv"),
-        {
-            table: read_details(folder, table)
-            for table in DETAIL_COLUMNS
-            if (folder / table).is_file()
-        },
+        {table: read_details(folder, table) for table in DETAIL_COLUMNS if (folder / table).is_file()},
         [
             Problem(**dict(zip(PROBLEM_COLUMNS, row, strict=True)))  # type: ignore[arg-type]
             for row in _rows(folder / "problems.csv", PROBLEM_COLUMNS)

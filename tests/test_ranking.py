@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from bratseval.challenge import Challenge
 from bratseval.config import load_challenge
 from bratseval.leaderboard import rank_teams
+from bratseval.ranking import steps
 from bratseval.ranking.rules import SCHEMES, Ranking
-from bratseval.ranking.steps import aggregate, combine, rank, round_significant
+from bratseval.ranking.steps import Ties, aggregate, combine, rank, round_significant
 from bratseval.tables import ScoreRow
 
 
@@ -29,6 +30,21 @@ def test_ties(ties: str, expected: list[float]) -> None:
 def test_missing_values_rank_behind_everything_even_infinity() -> None:
     values = np.array([[np.nan], [np.inf], [1.0], [np.nan]])
     assert rank(values, "average")[:, 0].tolist() == [3.5, 2, 1, 3.5]
+
+
+@pytest.mark.parametrize("ties", ["min", "average", "max", "dense"])
+def test_ranks_of_many_cases_are_made_in_blocks(ties: Ties, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same ranks in the layout of the values, on which the last digit of a sum depends."""
+    random = np.random.default_rng(0)
+    table = random.integers(0, 4, (5, 3, 40)) * 1.0
+    table[random.random(table.shape) < 0.1] = np.nan
+    for values in (table, table[:, :, ::3], table[:, :, np.arange(20)]):
+        whole = rank(values, ties)
+        monkeypatch.setattr(steps, "COMPARED", 100)
+        found = rank(values, ties)
+        monkeypatch.undo()
+        np.testing.assert_array_equal(found, whole)
+        assert found.strides == whole.strides
 
 
 def test_float_noise_does_not_split_a_tie() -> None:

@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from bratseval.ranking import significance
 from bratseval.ranking.significance import (
     adjust,
     permutation_test,
     permutation_test_of_means,
+    permutation_test_of_ranks,
     tiers,
     wilcoxon,
 )
@@ -147,3 +149,33 @@ def test_tiers() -> None:
     beats[0, 2] = beats[0, 3] = beats[2, 3] = True
     assert tiers([0, 1, 2, 3], beats).tolist() == [1, 1, 2, 3]
     assert tiers([1, 0, 2, 3], beats).tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("cases", [8, 90])
+@pytest.mark.parametrize("noise", [0.0, 1e-3])
+def test_whole_multiples_of_ranks_give_the_p_values_of_their_differences(cases: int, noise: float) -> None:
+    """Means over six columns of averaged ranks, and numbers without a common denominator."""
+    random = np.random.default_rng(3)
+    ranks = rank(random.integers(0, 5, (4, 6, cases)) * 1.0, "average").mean(axis=1)
+    ranks += noise * random.random(ranks.shape)
+    pairs = list(combinations(range(4), 2))
+    expected = permutation_test(np.array([ranks[a] - ranks[b] for a, b in pairs]), pairs, 5_000, 1)
+    found = permutation_test_of_ranks(ranks, pairs, 5_000, 1)
+    assert found.exact == expected.exact == (cases == 8)
+    np.testing.assert_array_equal(found.p_values, expected.p_values)
+
+
+def test_equal_sums_of_ranks_are_equal_however_many_cases_there_are() -> None:
+    """Half of the cases for each team: no order of the cases may tip the balance."""
+    thirds = np.tile([1 / 3, 2 / 3], 20_000)
+    found = permutation_test_of_ranks(np.stack([1 + thirds, 2 - thirds]), [(0, 1)], 500, 1)
+    assert found.p_values[0, 1] + found.p_values[1, 0] > 1  # the observed order itself counts on both sides
+    assert found.p_values[0, 1] == pytest.approx(0.5, abs=0.1)
+
+
+def test_fewer_swaps_at_a_time_give_the_same_p_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranks = np.random.default_rng(4).integers(1, 5, (4, 50)) / 2
+    pairs = list(combinations(range(4), 2))
+    whole = permutation_test_of_ranks(ranks, pairs, 6_000, 1)
+    monkeypatch.setattr(significance, "SIGNS", 1_000)
+    np.testing.assert_array_equal(permutation_test_of_ranks(ranks, pairs, 6_000, 1).p_values, whole.p_values)

@@ -31,17 +31,19 @@ def rank(values: np.ndarray, ties: Ties) -> np.ndarray:
 
     values : (teams, ...) float64. Returns float64 of the same shape.
     """
+    if values.size * len(values) <= COMPARED:
+        return _rank(values, ties)
     table = values.reshape(len(values), -1)
-    at_once = max(1, COMPARED // max(len(values), 1) ** 2)
-    ranks = np.empty(table.shape)
-    for start in range(0, table.shape[1], at_once):
-        part = slice(start, start + at_once)
-        ranks[:, part] = _rank(table[:, part], ties)
-    return ranks.reshape(values.shape)
+    at_once = max(1, COMPARED // len(values) ** 2)
+    parts = [slice(start, start + at_once) for start in range(0, table.shape[1], at_once)]
+    # In the layout that all at once would have, on which the last digit of a later sum depends.
+    ranks = np.empty_like(values, order="C" if ties == "dense" else "K")
+    ranks[...] = np.concatenate([_rank(table[:, part], ties) for part in parts], axis=1).reshape(values.shape)
+    return ranks
 
 
 def _rank(values: np.ndarray, ties: Ties) -> np.ndarray:
-    """`rank` by comparing every two teams; values : (teams, n)."""
+    """`rank` by comparing every two teams at once."""
     filled = round_significant(np.where(np.isnan(values), 0.0, values))
     absent = np.isnan(values)
     smaller = (filled[None] < filled[:, None]) & ~absent[None] & ~absent[:, None]

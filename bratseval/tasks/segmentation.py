@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -103,44 +104,62 @@ def score_lesions(
 ) -> tuple[list[Score], dict[str, tuple[tuple[Cell, ...], ...]]]:
     """Score one prediction: a Score for every scored region and metric of a case, and what lies behind.
 
-    That is, by table, a row for every lesion, and one for every region and metric that is pooled.
+    That is, by table, a row for every lesion, and one for every region and metric that is pooled. Regions are
+    measured one at a time and the prediction's then given up, since what is measured takes memory.
     """
-    scores: list[Score] = []
-    rows: list[tuple[Cell, ...]] = []
-    overlaps: dict[str, Overlap] = {}
-    parts: dict[tuple[str, str], tuple[float, int]] = {}
-    for region in challenge.scored_regions:  # one at a time: what is measured of a region takes memory
-        pair = RegionPair(reference, prediction, region, challenge)
-        overlaps[region] = pair.image_overlap()
-        for pooled in challenge.pooled_metrics:
-            if pooled[0] == region and not challenge.metrics[pooled[1]].within:
-                parts[pooled] = _part(pair, challenge.metrics[pooled[1]])
-        by_lesion: dict[str, dict[int, float]] = {}
-        for column in challenge.metrics_of(region):
-            spec = challenge.metrics[column]
-            level, entry = find_metric(spec.metric)
-            if entry.reads == "detection":
-                detection = pair.detection(level)
-                if detection is None:
-                    scores.append(_left_out(pair, column, f"no {level} reference lesion"))
-                else:
-                    scores.append(_score(pair, column, spec, entry.function(detection)))
-            elif level == "lesion":
-                by_lesion[column] = _lesion_values(pair, spec, entry)
-                scores.append(_lesion_mean(pair, column, spec, by_lesion[column]))
-            else:
-                scores.append(_score(pair, column, spec, _image_value(pair, spec, entry)))
-        if by_lesion or any(region in spec.pooled for spec in challenge.metrics.values()):
-            rows += _lesion_rows(pair, by_lesion)
+    measured = {
+        region: _measure(reference, prediction, region, challenge) for region in challenge.scored_regions
+    }
+    parts = {pooled: part for one in measured.values() for pooled, part in one.parts.items()}
     for region, column in challenge.pooled_metrics:
         if around := challenge.metrics[column].within:
             absent = resolve_penalty(challenge.metrics[column].penalty, None)
             assert absent is not None  # the model asks for it
-            parts[region, column] = of_burden(overlaps[region], overlaps[around], absent)
-    details = {"lesions.csv": tuple(rows)}
+            overlaps = (measured[region].overlap, measured[around].overlap)
+            parts[region, column] = of_burden(*overlaps, absent)
+    details = {"lesions.csv": tuple(row for one in measured.values() for row in one.rows)}
     if challenge.pooled_metrics:
         details["pooled.csv"] = tuple((*pooled, *parts[pooled]) for pooled in challenge.pooled_metrics)
-    return scores, details
+    return [score for one in measured.values() for score in one.scores], details
+
+
+class Measured(NamedTuple):
+    """What remains of a region: scores, rows of lesions.csv, voxel counts, parts of what is pooled."""
+
+    scores: list[Score]
+    rows: list[tuple[Cell, ...]]
+    overlap: Overlap
+    parts: dict[tuple[str, str], tuple[float, int]]
+
+
+def _measure(reference: Prepared, prediction: Prepared, region: str, challenge: Challenge) -> Measured:
+    """Measure a region and give up what the prediction holds of it."""
+    pair = RegionPair(reference, prediction, region, challenge)
+    prediction.forget(region)
+    scores: list[Score] = []
+    by_lesion: dict[str, dict[int, float]] = {}
+    for column in challenge.metrics_of(region):
+        spec = challenge.metrics[column]
+        level, entry = find_metric(spec.metric)
+        if entry.reads == "detection":
+            detection = pair.detection(level)
+            if detection is None:
+                scores.append(_left_out(pair, column, f"no {level} reference lesion"))
+            else:
+                scores.append(_score(pair, column, spec, entry.function(detection)))
+        elif level == "lesion":
+            by_lesion[column] = _lesion_values(pair, spec, entry)
+            scores.append(_lesion_mean(pair, column, spec, by_lesion[column]))
+        else:
+            scores.append(_score(pair, column, spec, _image_value(pair, spec, entry)))
+    listed = by_lesion or any(region in spec.pooled for spec in challenge.metrics.values())
+    parts = {
+        pooled: _part(pair, challenge.metrics[pooled[1]])
+        for pooled in challenge.pooled_metrics
+        if pooled[0] == region and not challenge.metrics[pooled[1]].within
+    }
+    rows = _lesion_rows(pair, by_lesion) if listed else []
+    return Measured(scores, rows, pair.image_overlap(), parts)
 
 
 def _part(pair: RegionPair, spec: MetricSpec) -> tuple[float, int]:
