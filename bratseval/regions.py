@@ -45,7 +45,6 @@ from bratseval.surfaces import (
     measure_far,
 )
 
-
 KEPT_POINTS = 300_000  # of a reference's boundaries for the next team; their trees take some 70 bytes a point
 
 

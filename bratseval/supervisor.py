@@ -74,8 +74,8 @@ def supervise(
 
     Items start in the given order, except that a worker which has done one goes on with those of the same
     ``kind``, and others begin another kind while there is one: so what a worker keeps of an item serves the
-    next one, and is made by as few workers as can be. ``timeout_s`` limits one item, ``memory_bytes`` the data segment
-    of one worker; exceeding either costs that item only. Closing the iterator ends all workers.
+    next one, and is made by as few workers as can be. ``timeout_s`` limits one item, ``memory_bytes`` the
+    data segment of one worker; exceeding either costs that item only. Closing the iterator ends all workers.
     Items should be small (paths, not images): sending a large one holds up the others.
     """
     if jobs < 1:
