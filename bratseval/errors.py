@@ -40,6 +40,8 @@ def in_order(problems: Iterable[Problem]) -> list[Problem]:
 
 def printable(text: str) -> str:
     """Escape control characters, so that a stranger's name cannot steer a terminal or break a line."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

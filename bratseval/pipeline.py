@@ -417,8 +417,9 @@ def finish(
                 "add the missing shards or institutions, or run the same command again",
             )
         )
-    silent = any(problem.code == "RUN009" for problem in problems)  # a source or institution without scores
-    complete = not absent and not unrun and not silent
+    # A source or institution without scores, or a shard that is not there, whatever it would have held.
+    silent = any(problem.code in ("RUN009", "RUN002") for problem in problems)
+    complete = not unrun and not silent
     leaderboard, doubt = None, None
     ranking_tables: dict[str, str | Iterable[str]] = {}
     if rank and (complete or options.allow_incomplete) and shard[1] == 1 and len(results.scores):

@@ -108,7 +108,7 @@ def _team_rows(table: ScoreTable) -> Iterator[list[Cell]]:
             if values.size:
                 with np.errstate(invalid="ignore"):
                     spread = float(values.std(ddof=1)) if values.size > 1 else None
-                    median, low, high = (float(np.percentile(values, q)) for q in (50, 25, 75))
+                    median, low, high = np.percentile(values, (50, 25, 75)).tolist()
                 numbers = (float(values.mean()), spread, median, low, high)
                 statistics = [None if number is None else finite(number) for number in numbers]
             lost = int(penalized[begin:end][members[at]].sum())

@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 from conftest import ROOT, phantom, save, table
 
+from bratseval.model import Case
+from bratseval.pipeline import in_shard
+
 TABLES = ("scores", "cases", "lesions", "teams", "leaderboard", "ranks", "problems", "inputs")
 
 
@@ -83,6 +86,20 @@ def test_merge_takes_the_seed_and_refuses_bad_metadata_before_it_writes(
     assert done.returncode == 2
     assert "error[CSV003]" in done.stderr
     assert not list(out.glob("*"))
+
+
+def test_a_missing_shard_leaves_a_merge_incomplete_although_it_would_hold_no_case(
+    challenge_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for path in [*challenge_folders[0].rglob("*0000[23]*"), *challenge_folders[1].glob("*0000[23]*")]:
+        path.unlink()
+    shutil.rmtree(challenge_folders[0] / "shifted")
+    mine = in_shard(Case("exact", "00001-000", None, None), (1, 2))
+    run(challenge_folders, tmp_path / "one", "--shard", "1/2" if mine else "2/2")
+    partial = bratseval("merge", tmp_path / "one", "-o", tmp_path / "merged")
+    assert partial.returncode == 4, partial.stderr
+    assert f"error[RUN002] shards {'2/2' if mine else '1/2'} are missing" in partial.stderr
+    assert json.loads((tmp_path / "merged" / "run.json").read_text())["complete"] is False
 
 
 def test_merge_names_what_is_missing_and_what_comes_twice(
