@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from bratseval.challenge import Challenge, Rulebook
+from bratseval.detail_table import joined as joined_details
+from bratseval.detail_table import read_details
 from bratseval.errors import Problem, UsageError, printable
 from bratseval.metadata import Metadata
 from bratseval.pipeline import Ended, Options, finish, metadata_of
 from bratseval.pooling import is_pooled, with_pooled
-from bratseval.results import Results, check_output, read_details, read_folder, read_run
+from bratseval.results import Results, check_output, read_folder, read_run
 from bratseval.score_files import read_scores, unranked_rows
 from bratseval.score_table import Coded, ScoreTable, concatenated, distinct, pairs, repeats
 from bratseval.state import locked
@@ -44,12 +46,12 @@ def merge(rulebook: Rulebook, folders: Sequence[Path], output: Path, options: Op
     joined = Results(
         scores,
         {
-            table: [row for part in parts for row in part.details.get(table, ())]
-            for table in dict.fromkeys(table for part in parts for table in part.details)
+            name: joined_details(part.details[name] for part in parts if name in part.details)
+            for name in dict.fromkeys(name for part in parts for name in part.details)
         },
         # What an earlier merge missed may be here now.
         [problem for part in parts for problem in part.problems if problem.code != "RUN002"],
-        [row for part in parts for row in part.inputs],
+        [*dict.fromkeys(row for part in parts for row in part.inputs)],  # every shard names its references
     )
     shards = {tuple(record["shard"]) for record in records}
     silent = _silent_institutions(_expected_institutions(rulebook, metadata), joined.scores)
@@ -164,8 +166,8 @@ def rank(rulebook: Rulebook, sources: Sequence[Path], output: Path, options: Opt
     if faults:
         raise UsageError(faults[:50])
     if anew:
-        parts = [part for one in sums for part in read_details(one.parent, one.name)]
-        rows = with_pooled(rows, parts, challenge, _expected_cases(records))
+        parts = joined_details(read_details(one.parent, one.name) for one in sums)
+        rows = with_pooled(rows, parts.rows(), challenge, _expected_cases(records))
     else:
         problems += _averaged(rows, challenge)
     problems += _silent_institutions(_expected_institutions(rulebook, metadata), rows)

@@ -34,6 +34,7 @@ from bratseval.cases import (
     unusable,
 )
 from bratseval.challenge import Rulebook
+from bratseval.detail_table import DetailTable
 from bratseval.doubt import Doubt, examine
 from bratseval.errors import Problem, UsageError
 from bratseval.inputs import inputs_of
@@ -400,8 +401,8 @@ def finish(
     shard = record["shard"]
     scores = results.scores
     if shard[1] == 1 and record["command"] != "rank":
-        parts = results.details.get("pooled.csv", ())
-        scores = with_pooled(scores, parts, rulebook.challenge, record["expected"])
+        sums = results.details.get("pooled.csv", DetailTable())
+        scores = with_pooled(scores, sums.rows(), rulebook.challenge, record["expected"])
     # Sums run in a fixed order, so that any order of arrival gives the same bytes.
     results = replace(results, scores=sort_scores(scores, rulebook.regions, rulebook.metrics))
     absent = missing_cases(results.scores, record["expected"]) if shard[1] == 1 else []

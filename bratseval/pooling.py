@@ -7,7 +7,7 @@ takes the penalty, since no one can say what that case would have given.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -24,13 +24,14 @@ Parts = dict[str, tuple[float, float]]  # case -> sum and count
 
 def with_pooled(
     rows: Iterable[ScoreRow],
-    parts: Iterable[tuple[Cell, ...]],
+    parts: Iterable[Sequence[Cell]],
     challenge: Challenge,
     expected: Mapping[str, Iterable[str]],
 ) -> ScoreTable:
     """The rows of the cases, and anew those of every team and pooled metric, which have no case.
 
-    parts : rows (team, case, region, metric, sum, count). expected : the cases of every team.
+    parts : rows (team, case, region, metric, sum, count), numbers or their text. expected : the cases of
+    every team.
     """
     columns = challenge.pooled_metrics
     table = ScoreTable.of(rows)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain, islice
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 from bratseval.challenge import Rulebook
+from bratseval.detail_table import DetailTable, read_details
 from bratseval.errors import OutputError, Problem, UsageError, in_order
 from bratseval.model import CaseResult, Cell
 from bratseval.score_files import read_scores
@@ -25,7 +26,7 @@ from bratseval.tables import (
     PROBLEM_COLUMNS,
     ScoreRow,
     csv_rows,
-    read_lines,
+    read_columns,
     unescaped,
 )
 
@@ -44,7 +45,7 @@ class Results:
     """Everything that the tables of a result folder hold."""
 
     scores: ScoreTable
-    details: Mapping[str, Sequence[tuple[Cell, ...]]]
+    details: Mapping[str, DetailTable]
     problems: Sequence[Problem]
     inputs: Sequence[tuple[Cell, ...]]
 
@@ -59,10 +60,10 @@ def collect(results: Iterable[CaseResult], problems: Iterable[Problem]) -> Resul
         for r in results
         for score in r.scores
     )
-    details: dict[str, list[tuple[Cell, ...]]] = {}
+    details: dict[str, DetailTable] = {}
     for r in results:
         for table, rows in r.details.items():
-            details.setdefault(table, []).extend((r.case.team, r.case.case, *row) for row in rows)
+            details.setdefault(table, DetailTable()).add(r.case.team, r.case.case, rows)
     inputs = [
         (
             r.case.team if item.role == "prediction" else "",
@@ -83,19 +84,11 @@ def tables(results: Results, rulebook: Rulebook) -> dict[str, Iterable[str]]:
 
     The scores are in the order of their key columns. The pieces can be taken once.
     """
-    own: dict[str, Sequence[tuple[Cell, ...]]] = dict.fromkeys(
-        _OWN_TABLES.get(rulebook.challenge.task, ()), ()
-    )
+    own = {name: DetailTable() for name in _OWN_TABLES.get(rulebook.challenge.task, ())}
     return {
         "scores.csv": scores_csv(results.scores),
         "cases.csv": cases_csv(results.scores),
-        # Stable: within a case the rows keep the order in which its task gave them.
-        **{
-            table: csv_rows(
-                ("team", "case", *DETAIL_COLUMNS[table]), sorted(rows, key=lambda row: (row[0], row[1]))
-            )
-            for table, rows in (own | dict(results.details)).items()
-        },
+        **{name: _joined(table.csv(name)) for name, table in (own | dict(results.details)).items()},
         "teams.csv": teams_csv(results.scores),
         "problems.csv": csv_rows(
             PROBLEM_COLUMNS, ([getattr(p, c) for c in PROBLEM_COLUMNS] for p in in_order(results.problems))
@@ -197,30 +190,6 @@ def read_folder(folder: Path) -> Results:
 
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
-    """The cells of some columns, row by row."""
-    lines = read_lines(path)
-    header = next(lines)
-    if not set(columns) <= set(header):
-        deque(lines, maxlen=0)  # what is wrong with the file as a CSV is said first
-        raise UsageError(
-            Problem("error", "CSV003", f"{path} lacks columns of {', '.join(columns)}", file=str(path))
-        )
-    places = [header.index(column) for column in columns]
-    for line in lines:
-        yield [unescaped(line[place]) for place in places]
-
-
-def read_details(folder: Path, table: str) -> list[tuple[Cell, ...]]:
-    """Rows of a table of `DETAIL_COLUMNS` with team and case.
-
-    Sums are numbers, so that one below 0 is not taken for a formula again.
-    """
-    path, columns = folder / table, ("team", "case", *DETAIL_COLUMNS[table])
-    rows: list[tuple[Cell, ...]] = [*map(tuple, _rows(path, columns))]
-    if "sum" not in columns:
-        return rows
-    try:
-        return [(*row[:-2], float(row[-2] or ""), float(row[-1] or "")) for row in rows]
-    except ValueError as error:
-        message = f"{path}: a sum or a count is no number ({error})"
-        raise UsageError(Problem("error", "CSV005", message, "score it again", file=str(path))) from None
+    """The cells of some columns, row by row; those that repeat are one object."""
+    for line in read_columns(path, columns):
+        yield [intern(unescaped(cell)) for cell in line]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
@@ -92,10 +93,15 @@ def csv_rows(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator
     rows = iter(rows)
     block: list[Sequence[Cell]] = [columns]
     while block:
-        buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="\n").writerows([cell(value) for value in row] for row in block)
-        yield buffer.getvalue()
+        yield csv_lines(block)
         block = list(islice(rows, BLOCK))
+
+
+def csv_lines(rows: Iterable[Sequence[Cell]]) -> str:
+    """Some rows of a CSV file as text."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows([cell(value) for value in row] for row in rows)
+    return buffer.getvalue()
 
 
 def csv_columns(columns: Sequence[str], blocks: Iterable[Sequence[Iterable[str]]]) -> Iterator[str]:
@@ -179,6 +185,20 @@ def read_lines(path: Path) -> Iterator[list[str]]:
         )
     if faults:
         raise UsageError(faults)
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
+    """The cells of some columns of a CSV, row by row, as they stand. Raises UsageError where it lacks one."""
+    lines = read_lines(path)
+    header = next(lines)
+    if not set(columns) <= set(header):
+        deque(lines, maxlen=0)  # what is wrong with the file as a CSV is said first
+        raise UsageError(
+            Problem("error", "CSV003", f"{path} lacks columns of {', '.join(columns)}", file=str(path))
+        )
+    places = [header.index(column) for column in columns]
+    for line in lines:
+        yield [line[place] for place in places]
 
 
 def unescaped(text: str) -> str:

@@ -67,6 +67,7 @@ ALLOWED = {
     "cases": {"archives", "blocks", "challenge", "errors", "inputs", "model"},
     "tables": {"errors", "model"},
     "score_table": {"tables"},
+    "detail_table": {"errors", "model", "tables"},
     "score_text": {"model", "score_table", "tables"},
     "metadata": {"challenge", "errors", "tables"},
     "signature": {"challenge"},
@@ -105,6 +106,7 @@ ALLOWED = {
     "state": {"errors", "model"},
     "results": {
         *("challenge", "errors", "model", "score_files", "score_table", "score_text", "state", "tables"),
+        "detail_table",
     },
     "regions": {
         *("blocks", "challenge", "images", "lesions", "nifti", "overlap_matching", "surfaces"),
@@ -152,6 +154,7 @@ ALLOWED = {
             "archives",
             "cases",
             "challenge",
+            "detail_table",
             "doubt",
             "errors",
             "inputs",
@@ -186,7 +189,7 @@ ALLOWED = {
     "metric_table": {"blocks", "challenge", "errors", "metrics.registry"},
     "joining": {
         *("challenge", "errors", "metadata", "pipeline", "pooling", "results", "score_files"),
-        *("score_table", "state", "tables"),
+        *("detail_table", "score_table", "state", "tables"),
     },
     "slurm": {"cases", "challenge", "errors", "pipeline", "results", "state"},
     "screen": {"errors", "gate", "leaderboard", "pipeline", "planning", "tables", "validation"},

@@ -18,6 +18,7 @@ from conftest import AFFINE, Breaker, plan_cases, rewritten, save, table, values
 from test_cli import bratseval
 
 from bratseval.config import load_rulebook
+from bratseval.detail_table import DetailTable
 from bratseval.errors import Problem, ReferenceDataError, UsageError
 from bratseval.results import Results, collect
 from bratseval.scoring import Rules, read_reference, score_case
@@ -44,8 +45,9 @@ class Scored:
         return {key[3]: row for key, row in self.rows.items() if key[:3] == (team, case, region)}
 
     def curves(self, team: str, case: str, region: str) -> list[tuple[object, ...]]:
-        rows = self.results.details.get("curves.csv", ())
-        return [row for row in rows if row[:3] == (team, case, region)]
+        table = self.results.details.get("curves.csv", DetailTable())
+        rows = [row for row in table.rows() if row[:3] == [team, case, region]]
+        return [(*row[:4], float(row[4]), float(row[5])) for row in rows]
 
     def named(self, *severities: str) -> list[Problem]:
         return [problem for problem in self.problems if problem.severity in severities]
