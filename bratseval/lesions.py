@@ -147,12 +147,21 @@ def remove_small(lesions: Lesions, limit_voxels: float) -> Lesions:
 
 def renumber(lesions: Lesions, numbers: np.ndarray) -> Lesions:
     """Give lesion k the number ``numbers[k]`` (0 deletes it); equal numbers become one lesion."""
+    if np.array_equal(numbers, np.arange(lesions.sizes.size)):
+        return lesions
     table = numbers.astype(np.min_scalar_type(numbers.max()))
+
+    def changed(labels: np.ndarray) -> np.ndarray:
+        used = np.flatnonzero(labels > 0)
+        new = np.zeros(labels.shape, table.dtype)
+        new.ravel()[used] = table[labels.ravel()[used]]
+        return new
+
     sizes = np.zeros(int(numbers.max()) + 1, np.int64)
     np.add.at(sizes, numbers, lesions.sizes)
     sizes[0] = 0
-    zone = None if lesions.zone is None else table[lesions.zone]
-    return replace(lesions, labels=table[lesions.labels], sizes=sizes, zone=zone)
+    zone = None if lesions.zone is None else changed(lesions.zone)
+    return replace(lesions, labels=changed(lesions.labels), sizes=sizes, zone=zone)
 
 
 def touching_pairs(first: Lesions, second: Lesions) -> list[tuple[int, int]]:

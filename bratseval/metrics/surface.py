@@ -186,10 +186,16 @@ def nsd(
     tolerance = distances.smallest_spacing if tolerance_mm == "smallest_spacing" else tolerance_mm
     if tolerance > distances.reach:
         return math.inf
-    reference_area, prediction_area = _areas(distances)
-    reference_close = reference_area[distances.reference <= tolerance].sum()
-    prediction_close = prediction_area[distances.prediction <= tolerance].sum()
+    reference_close, reference_all = _within(distances.reference, distances.reference_area, tolerance)
+    prediction_close, prediction_all = _within(distances.prediction, distances.prediction_area, tolerance)
     if combine == "pooled":
-        total = reference_area.sum() + prediction_area.sum()
-        return float((reference_close + prediction_close) / total)
-    return float((reference_close / reference_area.sum() + prediction_close / prediction_area.sum()) / 2)
+        return (reference_close + prediction_close) / (reference_all + prediction_all)
+    return (reference_close / reference_all + prediction_close / prediction_all) / 2
+
+
+def _within(distances: np.ndarray, areas: np.ndarray | None, tolerance_mm: float) -> tuple[float, float]:
+    """Area of the points within a tolerance, and of all: mm^2, or their numbers where all count alike."""
+    close = distances <= tolerance_mm
+    if areas is None:
+        return float(np.count_nonzero(close)), float(distances.size)
+    return float(areas[close].sum()), float(areas.sum())
