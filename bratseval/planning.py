@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bratseval.cases import find_references, find_teams
 from bratseval.challenge import Rulebook
+from bratseval.cpus import allowed_cpus
 from bratseval.errors import Problem
 from bratseval.model import Case
 from bratseval.pipeline import (
@@ -46,8 +47,8 @@ class Forecast:
 
     cases: of all teams, of this shard; finished: those that an earlier run keeps; timed: those measured here.
     first_s: seconds of one CPU for a case; next_s: for a further team's, None where there is none.
-    start_s: seconds until a worker begins; cpu_s: of all that remains. worker_bytes: the largest worker's
-    peak; rows: of scores.csv; shards: a number of them of some minutes each.
+    start_s: seconds until a worker begins; cpu_s: of all that remains; jobs: workers that have a CPU each.
+    worker_bytes: the largest worker's peak; rows: of scores.csv, about; shards: of some minutes each.
     """
 
     teams: int
@@ -101,13 +102,13 @@ def forecast(
         len(mine),
         len(mine) - len(todo),
         len(times.first) + len(times.further),
-        options.jobs,
+        min(options.jobs, allowed_cpus()),
         times.start_s,
         first_s,
         next_s,
         cpu_s,
         times.worker_bytes,
-        len(mine) * times.rows,
+        round(len(mine) * statistics.fmean(times.rows)) if times.rows else 0,
         max(1, min(MAX_SHARDS, len(todo), round(cpu_s / SHARD_S))),
         tuple(problems),
         exit_code_of(problems, complete=True, fail_on=options.fail_on),
@@ -141,7 +142,7 @@ class _Times:
     further: list[float] = field(default_factory=list)
     start_s: float = 0.0
     worker_bytes: int = 0
-    rows: int = 0
+    rows: list[int] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -167,19 +168,22 @@ def _measure(
             if outcome.result is None:
                 times.problems.append(lost_case(case, outcome))
                 continue
-            seconds, peak, times.rows = outcome.result
+            seconds, peak, rows, problems = outcome.result
             times.worker_bytes = max(times.worker_bytes, peak)
+            times.problems += problems
             if done == 1:
                 times.start_s = max(0.0, time.monotonic() - started - seconds)
-            if outcome.index >= uncounted:
+            unusable = any(problem.code == "SUB014" for problem in problems)  # a reference takes no time then
+            if outcome.index >= uncounted and not unusable:
+                times.rows.append(rows)
                 (times.first if anew else times.further).append(seconds)
             if times.first and time.monotonic() - started > PATIENCE_S:
                 break
     return times
 
 
-def _timed(rules: Rules, item: tuple[Case, bool]) -> tuple[float, int, int]:
-    """Seconds for a case, peak memory of this process in bytes, and the number of scores.
+def _timed(rules: Rules, item: tuple[Case, bool]) -> tuple[float, int, int, tuple[Problem, ...]]:
+    """Seconds for a case, peak memory of this process in bytes, the number of scores, and its problems.
 
     The second of the item: whether the reference is to be read anew.
     """
@@ -189,4 +193,5 @@ def _timed(rules: Rules, item: tuple[Case, bool]) -> tuple[float, int, int]:
     started = time.perf_counter()
     result = score_case(rules, case)
     seconds = time.perf_counter() - started
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, len(result.scores)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return seconds, peak, len(result.scores), result.problems

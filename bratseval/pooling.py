@@ -19,7 +19,7 @@ from bratseval.policy import by_rule, missing_value
 from bratseval.score_table import ScoreTable, concatenated, pairs, places_of
 from bratseval.tables import PENALIZED, ScoreRow
 
-Parts = dict[str, tuple[float, float]]  # case -> sum and count
+Parts = list[tuple[str, float, float]]  # case, sum and count; two institutions may give a case one name
 
 
 def with_pooled(
@@ -42,7 +42,8 @@ def with_pooled(
     teams = dict.fromkeys([*expected, *of_cases.team.used])
     given: dict[tuple[Cell, ...], Parts] = {}
     for team, case, region, metric, total, count in parts:
-        given.setdefault((team, region, metric), {})[str(case)] = (float(total or 0), float(count or 0))
+        part = (str(case), float(total or 0), float(count or 0))
+        given.setdefault((team, region, metric), []).append(part)
     pooled: list[ScoreRow] = []
     for team in teams:
         own = of_cases.take(of_cases.team.where(team.__eq__))
@@ -50,7 +51,7 @@ def with_pooled(
         site = sites[0] if len(sites) == 1 else ""
         lost = _lost(own, expected.get(team, ()))
         for region, metric in columns:
-            found = _pooled(challenge, region, metric, given.get((team, region, metric), {}), lost)
+            found = _pooled(challenge, region, metric, given.get((team, region, metric), []), lost)
             result = (found.value, found.measured, found.status, found.reason)
             pooled.append(ScoreRow(team, site, "", region, metric, *result))
     return concatenated([kept, ScoreTable.of(pooled)])
@@ -88,7 +89,7 @@ def _pooled(
         return by_rule(region, metric, penalty, *lost)
     if not parts:
         return by_rule(region, metric, None, "not_applicable", "no reference is usable")
-    sums, counts = np.array([parts[case] for case in sorted(parts)]).T.copy()
+    sums, counts = np.array([part[1:] for part in sorted(parts)]).T.copy()
     pooled = Pooled(sums, counts)
     value = entry.measure(pooled, spec.parameters) if entry.reads == "pooled" else pooled_mean(pooled)
     if entry.reads == "detection":  # the count of largest_overlap may fall below 0, a penalty may not gain

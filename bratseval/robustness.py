@@ -116,12 +116,6 @@ class LeftOut:
     numbers: np.ndarray
     places: np.ndarray
 
-    def by_unit(self, teams: Sequence[str]) -> Iterator[tuple[str, str, float, float]]:
-        """Unit, team, score and place, one by one."""
-        for unit, numbers, places in zip(self.names, self.numbers.T, self.places.T, strict=True):
-            for row in zip(teams, numbers.tolist(), places.tolist(), strict=True):
-                yield unit, *row
-
 
 def leave_one_out(scores: ScoreGrid, spec: Ranking, full: np.ndarray) -> tuple[list[LeftOut], dict[str, Any]]:
     """The ranking without each case and each institution, and who depends on one of them."""

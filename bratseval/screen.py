@@ -91,7 +91,7 @@ class Screen:
         """Problems, leaderboard, signature and verdict of a finished command; then its exit code."""
         import typer
 
-        self.problems(ended.problems)
+        self.problems(ended.problems, ", all in problems.csv")
         if ended.leaderboard is not None and not self.quiet:
             self.leaderboard(ended.leaderboard)
             for sentence in ended.doubt.sentences if ended.doubt else ():
@@ -124,7 +124,7 @@ class Screen:
         """What a run would take; as JSON on stdout; then the exit code."""
         import typer
 
-        self.problems(forecast.problems)
+        self.problems(forecast.problems, "; --format json has all")
         one = forecast
         remain = one.cases - one.finished
         kept = f"; {one.finished} of them are finished and kept" if one.finished else ""
@@ -135,7 +135,7 @@ class Screen:
             lines += [
                 f"{one.timed} timed here: {one.first_s:.2g} s for a case{further}; "
                 f"a worker took up to {memory:.0f} MB",
-                f"{one.rows} rows of scores.csv",
+                f"about {one.rows} rows of scores.csv",
                 f"{_duration(one.cpu_s)} of one CPU; with {one.jobs} workers {_duration(one.wall_s)} and "
                 f"{one.jobs * memory / 1000:.1f} GB",
                 f"{one.shards} shards of about {_duration(one.start_s + one.cpu_s / one.shards)} would suit: "
@@ -186,8 +186,8 @@ class Screen:
             self.console.print(Text(title, style="italic"))
         self.console.print(table, soft_wrap=False)
 
-    def problems(self, problems: Sequence[Problem]) -> None:
-        """Every problem, grouped by code, at most 20 of a code."""
+    def problems(self, problems: Sequence[Problem], listed: str = "") -> None:
+        """Every problem, grouped by code, at most 20 of a code; listed says where all of them are."""
         by_code: dict[tuple[int, str], list[Problem]] = {}
         for problem in dict.fromkeys(problems):
             if problem.severity != "note" or not self.quiet:
@@ -197,7 +197,7 @@ class Screen:
                 self._problem(problem)
             if len(group) > SHOWN_PER_CODE:
                 rest = len(group) - SHOWN_PER_CODE
-                self.console.print(f"  ... and {rest} more {code}, all in problems.csv", markup=False)
+                self.console.print(f"  ... and {rest} more {code}{listed}", markup=False)
 
     def _problem(self, problem: Problem) -> None:
         from rich.text import Text
@@ -216,7 +216,7 @@ class Screen:
 
         from bratseval import gate
 
-        self.problems(checked.problems)
+        self.problems(checked.problems, "; --format json has all")
         if self.format != "text":
             print(gate.FORMATS[self.format](checked))
         if self.format == "github" and (path := os.environ.get("GITHUB_STEP_SUMMARY")):
@@ -232,7 +232,7 @@ class Screen:
 
     def failed(self, error: BratsevalError) -> None:
         """The problems that stopped the command, and the verdict."""
-        self.problems(error.problems)
+        self.problems(error.problems, "; --format json has all")
         if self.format == "json":
             listed = [asdict(problem) for problem in error.problems]
             print(

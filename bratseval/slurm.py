@@ -21,7 +21,7 @@ from bratseval.challenge import Rulebook
 from bratseval.errors import Problem, UsageError
 from bratseval.pipeline import Options, check_place, plan
 from bratseval.results import check_output
-from bratseval.state import locked, not_writable
+from bratseval.state import FOLDER, check_journal, locked, not_writable
 
 MAX_SHARDS = 1000  # Slurm's MaxArraySize is 1001 unless a site changes it
 CASES_PER_SHARD = 100  # some ten seconds to some minutes of one CPU, beside two seconds to start
@@ -91,12 +91,12 @@ def count_cases(
     rulebook: Rulebook, submissions: Path, references: Path, output: Path, options: Options
 ) -> tuple[int, int]:
     """How many teams there are, and how many cases of theirs; raises what a run would raise at its start."""
-    shards = output / "shards"  # where the runs will write
-    teams, _ = find_teams(submissions, shards, tables=rulebook.challenge.task == "table")
-    check_place(shards, [team.path for team in teams])
-    if shards.resolve().is_relative_to(references.resolve()):  # each would find the files of the others
-        message = f"the output {output} lies inside the references {references}"
-        raise UsageError(Problem("error", "OUT005", message, "choose another --output"))
+    teams, _ = find_teams(submissions, output, tables=rulebook.challenge.task == "table")
+    check_place(output, [team.path for team in teams])
+    for what, folder in (("submissions", submissions), ("references", references)):
+        if output.resolve().is_relative_to(folder.resolve()):  # each shard would find the files of the others
+            message = f"the output {output} lies inside the {what} {folder}"
+            raise UsageError(Problem("error", "OUT005", message, "choose another --output"))
     cases, _, _ = plan(rulebook, teams, find_references(rulebook.challenge, references), options)
     return len(teams), len(cases)
 
@@ -192,6 +192,8 @@ def write(job: Job, digest: str, overwrite: bool, *, anew: bool) -> None:
         raise UsageError(Problem("error", "RUN018", message, hint))
     with locked(output):
         check_output(output, digest, overwrite)
+        for shard in () if overwrite else output.glob(f"shards/*-of-{job.shards}"):
+            check_journal(shard / FOLDER, digest)
         texts = {job.array_script: shards_text(job), job.merge_script: merge_text(job)}
         path = job.place / "logs"
         try:
@@ -212,7 +214,9 @@ def write(job: Job, digest: str, overwrite: bool, *, anew: bool) -> None:
 def commands(job: Job) -> str:
     """What submits both scripts, as lines for a shell."""
     array, merge = (shlex.quote(str(path)) for path in (job.array_script, job.merge_script))
+    finished = f"{shlex.quote(str(job.place.parent / 'shards'))}/*-of-{job.shards}/run.json"
     return (
+        f"rm -f -- {finished} &&\n"  # all are about to run: none is finished before
         f"array=$(sbatch --parsable {array}) &&\n"
         f'sbatch --parsable --dependency=afterany:"${{array%%;*}}" {merge}\n'
     )

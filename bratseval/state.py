@@ -154,11 +154,7 @@ class Journal:
         first, *lines = (written.splitlines(keepends=True) if keep else []) or [b""]
         found = _record(first) or {}
         if lines and found.get("config", config) != config and not overwrite:
-            message = f"{state.parent} holds cases scored under configuration {found['config']}"
-            hint = "choose another --output, or --overwrite"
-            raise OutputError(
-                Problem("error", "OUT003", f"{message}, this one is {config}", hint, file=str(self.path))
-            )
+            raise _other_configuration(self.path, found["config"], config)
         good = {("", "", "header"): _line(header)}  # by case: a later line replaces an earlier one
         for line in lines if found == header else ():
             if record := _record(line):
@@ -212,6 +208,24 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
+
+
+def check_journal(state: Path, config: str) -> None:
+    """Refuse a journal of another configuration, as opening it would (OUT003); only looked at."""
+    try:
+        with (state / JOURNAL).open("rb") as file:
+            found = (_record(file.readline()) or {}).get("config", config)
+    except OSError:
+        return
+    if found != config:
+        raise _other_configuration(state / JOURNAL, found, config)
+
+
+def _other_configuration(journal: Path, found: str, config: str) -> OutputError:
+    folder = journal.parent.parent
+    message = f"{folder} holds cases scored under configuration {found}, this one is {config}"
+    hint = "choose another --output, or --overwrite"
+    return OutputError(Problem("error", "OUT003", message, hint, file=str(journal)))
 
 
 def finished_cases(state: Path, config: str) -> set[tuple[str, str]]:

@@ -49,7 +49,7 @@ ALLOWED = {
     "inputs": {"errors", "files", "model"},
     "validation": {"cases", "challenge", "errors", "metadata", "pipeline", "scoring", "supervisor"},
     "planning": {
-        *("cases", "challenge", "errors", "model", "pipeline", "results", "scoring", "state"),
+        *("cases", "challenge", "cpus", "errors", "model", "pipeline", "results", "scoring", "state"),
         "supervisor",
     },
     "gate": {"errors", "validation"},

@@ -263,6 +263,16 @@ def test_a_team_at_one_institution_has_it_in_its_scores_over_all_cases() -> None
     assert {row.institution for row in pooled_rows(first + second, [], ["0", "1"])} == {""}
 
 
+def test_two_institutions_may_give_a_case_one_name() -> None:
+    rows = [replace(row, institution=site) for site in "ab" for row in rows_of("0")]
+    parts: list[tuple[Cell, ...]] = [
+        ("t", "0", "lesion", "global_dice", *part) for part in ((2000.0, 2000.0), (200.0, 800.0))
+    ]
+    for given_ in (parts, parts[::-1]):
+        values = {(row.region, row.metric): row.value for row in pooled_rows(rows, given_, ["0"])}
+        assert values["lesion", "global_dice"] == (2000 + 200) / (2000 + 800)
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [

@@ -70,6 +70,17 @@ def test_a_missing_file_is_a_problem_and_takes_no_time(
     assert {problem.code for problem in found.problems} == {"SUB004"}
 
 
+def test_a_broken_reference_is_told_and_its_time_is_not_counted(
+    challenge_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for path in sorted(challenge_folders[1].iterdir())[:2]:
+        path.write_bytes(path.read_bytes()[:99])
+    found = planned(challenge_folders, tmp_path / "out", Options())
+    assert "SUB014" in {problem.code for problem in found.problems}
+    assert found.exit_code == 3
+    assert found.timed == 2  # of the whole one, for two teams
+
+
 def test_cases_of_all_sizes_are_timed(tmp_path: Path) -> None:
     """The largest first, whose time is not counted, then one of each fifth, each for two teams."""
     cases = []

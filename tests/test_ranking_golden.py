@@ -25,7 +25,7 @@ from bratseval.ranking.schemes import case_ranks, cumulative_ranks, score
 from bratseval.ranking.significance import wilcoxon
 from bratseval.ranking.stability import kendall_tau
 from bratseval.ranking.steps import rank
-from bratseval.robustness import kendall_summary, leave_one_out, stability_csv
+from bratseval.robustness import kendall_summary, leave_one_out, leave_one_out_csv, stability_csv
 from bratseval.score_table import ScoreTable
 from bratseval.tables import ScoreRow
 
@@ -224,11 +224,12 @@ def test_fets_task_2_in_python(folder: str) -> None:
     if path.is_file():
         spec = challenge(scheme="fets_task2", missing="worst").ranking
         left_out = leave_one_out(found.scores, spec, found.places)[0]
-        rows = {row[:2]: row[2:] for one in left_out for row in one.by_unit(found.scores.teams)}
+        written = csv.DictReader("".join(leave_one_out_csv(found.scores, left_out)).splitlines())
+        rows = {(row["unit"], row["team"]): row for row in written}
         for line in lines(path):
-            value, place = rows[line["left_out"], line["team"]]
-            assert value == pytest.approx(float(line["mean_rank"]), abs=1e-9), line
-            assert place == float(line["final_rank"]), line
+            row = rows[line["left_out"], line["team"]]
+            assert float(row["score"]) == pytest.approx(float(line["mean_rank"]), abs=1e-9), line
+            assert float(row["rank"]) == float(line["final_rank"]), line
 
 
 @pytest.mark.parametrize("ties", ["average", "min"])

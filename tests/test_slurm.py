@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from bratseval.cli import app
 from bratseval.errors import OutputError, UsageError
 from bratseval.slurm import Job, directives, merge_text, number_of_shards, shards_text, write
-from bratseval.state import locked
+from bratseval.state import Journal, locked
 
 HOSTILE = 'it\'s "a" $HOME `x` #1 %j é; exit'
 YAML = "extends: brats2023-gli\nname: own\nranking: {bootstrap: 10, permutations: 10}\n"
@@ -190,6 +190,7 @@ def test_it_prints_the_commands_that_submit_or_one_document(
     arguments = ("brats2023-gli", "-s", submissions, "-r", references, "-o", output)
     scripts = output / "slurm"
     assert slurm(*arguments).stdout == (
+        f"rm -f -- '{output / 'shards'}'/*-of-1/run.json &&\n"
         f"array=$(sbatch --parsable '{scripts / 'shards.sh'}') &&\n"
         f"sbatch --parsable --dependency=afterany:\"${{array%%;*}}\" '{scripts / 'merge.sh'}'\n"
     )
@@ -233,8 +234,9 @@ def test_where_sbatch_is_not_installed_one_sentence_says_what_to_do(
         (("-r", "nowhere"), 3, "error[SUB010] the reference folder nowhere does not exist"),
         (("-s", "nowhere"), 2, "error[SUB012] the submissions folder nowhere does not exist"),
         (("-o", "back\\slash"), 2, "error[RUN018] the output"),
-        (("-o", "submissions/results"), 2, "results/shards lies inside the submission submissions/results"),
-        (("-o", "submissions/exact/o"), 2, "error[OUT005] the output submissions/exact/o/shards lies inside"),
+        (("-o", "submissions"), 2, "error[OUT005] the output submissions lies inside the submissions"),
+        (("-o", "submissions/o"), 2, "error[OUT005] the output submissions/o lies inside the submissions"),
+        (("-o", "submissions/exact/o"), 2, "error[OUT005] the output submissions/exact/o lies inside"),
         (("-o", "references/o"), 2, "error[OUT005] the output references/o lies inside the references"),
         (("--geometry", "no"), 2, "--geometry no: expected one of"),
         (("--fail-on", "no"), 2, "--fail-on no: expected one of"),
@@ -249,9 +251,6 @@ def test_what_could_not_run_is_said_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "submissions" / "results").mkdir()
-    if more != ("-o", "submissions/results"):
-        (tmp_path / "submissions" / "results").rmdir()
     done = slurm("brats2023-gli", "-s", "submissions", "-r", "references", "-o", "o", *more)
     assert (done.exit_code, said in " ".join(done.stderr.split())) == (exit_code, True), done.stderr
     assert not list(tmp_path.rglob("*.sh"))
@@ -268,6 +267,12 @@ def test_a_folder_in_use_or_of_another_configuration_is_refused(
     (tmp_path / "o" / "run.json").write_text('{"config": "other"}')
     done = slurm(*arguments)
     assert (done.exit_code, "error[OUT003]" in done.stderr) == (5, True)
+    assert slurm(*arguments, "--overwrite").exit_code == 0
+    (tmp_path / "o" / "run.json").unlink()
+    with locked(tmp_path / "o" / "shards" / "1-of-1") as state:
+        Journal(state, "other").close()  # what a shard has begun
+    done = slurm(*arguments)
+    assert (done.exit_code, "shards/1-of-1 holds cases scored under" in done.stderr) == (5, True)
     assert slurm(*arguments, "--overwrite").exit_code == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from bratseval.leaderboard import rank_teams, standings
 from bratseval.pairwise import significance
 from bratseval.ranking.rules import SCHEMES
 from bratseval.ranking.stability import bootstrap_counts, kendall_tau, leave_one_out_counts
-from bratseval.robustness import compare_schemes, leave_one_out
+from bratseval.robustness import compare_schemes, leave_one_out, leave_one_out_csv
 from bratseval.score_grid import build_grid
 from bratseval.score_table import ScoreTable
 from bratseval.strata import strata_csv
@@ -73,16 +74,16 @@ def test_leaving_one_out_is_the_ranking_of_the_rest(scheme: str) -> None:
     board = rank_teams(rows, spec)
     found, record = leave_one_out(board.scores, spec.ranking, board.places)
     assert set(record) == {"case", "institution"} == {one.kind for one in found}
-    for one in found:
-        for unit, team, score, place in one.by_unit(board.scores.teams):
-            rest = [
-                row
-                for row in rows
-                if (f"{row.institution}/{row.case}" if one.kind == "case" else row.institution) != unit
-            ]
-            again = {row[1]: row for row in rank_teams(rest, spec).rows}[team]
-            assert place == again[0]
-            assert score == pytest.approx(again[2])
+    for line in csv.DictReader("".join(leave_one_out_csv(board.scores, found)).splitlines()):
+        rest = [
+            row
+            for row in rows
+            if (f"{row.institution}/{row.case}" if line["left_out"] == "case" else row.institution)
+            != line["unit"]
+        ]
+        again = {row[1]: row for row in rank_teams(rest, spec).rows}[line["team"]]
+        assert float(line["rank"]) == again[0]
+        assert float(line["score"]) == pytest.approx(again[2])
 
 
 def test_who_depends_on_one_case_is_named() -> None:

@@ -202,13 +202,11 @@ def _lesion_values(pair: RegionPair, spec: MetricSpec, entry: Metric) -> dict[in
         return {lesion.number: entry.measure(pair.lesion_overlap(lesion), given) for lesion in matched}
     values: dict[int, float] = {}
     for far in (False, True) if entry.within_reach else (True,):
-        if not all(map(math.isfinite, values.values())) or not values:
-            values = {
-                number: values[number]
-                if math.isfinite(values.get(number, math.inf))
-                else entry.measure(record, given)
-                for number, record in pair.lesion_distances(spec, far=far).items()
-            }
+        for number, record in pair.lesion_distances(spec, far=far).items():
+            if not math.isfinite(values.get(number, math.inf)):
+                values[number] = entry.measure(record, given)
+        if all(map(math.isfinite, values.values())):
+            break
     return values
 
 
