@@ -250,6 +250,8 @@ def run(
         from bratseval.config import load_rulebook
 
         options = _options(given)
+        if dry_run and options.scheduler:
+            raise typer.BadParameter("--dry-run times cases on this machine; leave out --scheduler")
         rulebook = load_rulebook(challenge)
         if dry_run:
             from bratseval.planning import forecast

@@ -1,9 +1,11 @@
-"""How many CPUs this process may use."""
+"""How many CPUs this process may use, and how much memory it has held."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import resource
+import sys
 from pathlib import Path
 
 
@@ -38,3 +40,13 @@ def _quota(folder: Path) -> int:
             quota, period = (int(word) for name in names for word in (folder / name).read_text().split())
             return -(-quota // period)
     return 0
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held."""
+    try:  # what getrusage says may be the parent's
+        status = Path("/proc/self/status").read_text()
+        return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

@@ -35,7 +35,9 @@ def merge(rulebook: Rulebook, folders: Sequence[Path], output: Path, options: Op
     ]
     parts = [read_folder(folder) for folder in folders]
     scores, source = _joined([part.scores for part in parts])
-    parts = [replace(part, scores=ScoreTable.of(())) for part in parts]
+    # Two institutions may give a case one name: its rows are in the order of institutions, not of folders.
+    by_institution = sorted(zip(records, parts, strict=True), key=lambda one: one[0]["institutions"])
+    parts = [replace(part, scores=ScoreTable.of(())) for _, part in by_institution]
     of_cases = ~is_pooled(scores, rulebook.challenge)  # the others are formed anew
     wrong += _given_twice(scores.take(of_cases), source[of_cases], folders, "RUN006")
     wrong += _same_references(folders)

@@ -57,6 +57,7 @@ from bratseval.state import Journal, locked, paths_of, rules_of, unchanged
 from bratseval.strata import strata_csv
 from bratseval.supervisor import Outcome, supervise, undisturbed
 
+MAX_SHARDS = 1000  # of a run; Slurm's MaxArraySize is 1001 unless a site changes it
 R = TypeVar("R")
 
 # Exit codes in the order in which they win.

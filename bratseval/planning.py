@@ -6,7 +6,6 @@ for its memory, and each for a second team, for which the reference is at hand.
 
 from __future__ import annotations
 
-import resource
 import statistics
 import time
 from collections.abc import Sequence
@@ -17,10 +16,11 @@ from pathlib import Path
 
 from bratseval.cases import find_references, find_teams
 from bratseval.challenge import Rulebook
-from bratseval.cpus import allowed_cpus
+from bratseval.cpus import allowed_cpus, peak_bytes
 from bratseval.errors import Problem
 from bratseval.model import Case
 from bratseval.pipeline import (
+    MAX_SHARDS,
     Options,
     Progress,
     check_place,
@@ -38,7 +38,6 @@ from bratseval.supervisor import supervise
 GROUPS = 5  # of cases by size, of each of which one is timed
 PATIENCE_S = 60.0  # after which no further case is timed
 SHARD_S = 300.0  # of one CPU that a shard should take: long against its start, short against a time limit
-MAX_SHARDS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +68,12 @@ class Forecast:
     @property
     def wall_s(self) -> float:
         """Seconds until all cases are scored with this number of workers."""
-        workers = min(self.jobs, self.cases - self.finished)
-        return self.start_s + self.cpu_s / workers if workers else 0.0
+        return self.start_s + self.cpu_s / self.workers if self.workers else 0.0
+
+    @property
+    def workers(self) -> int:
+        """Workers that have a case."""
+        return min(self.jobs, self.cases - self.finished)
 
 
 def forecast(
@@ -93,9 +96,10 @@ def forecast(
     times = _measure(rulebook, _samples(todo), options, progress)
     first_s = statistics.fmean(times.first) if times.first else 0.0
     next_s = statistics.fmean(times.further) if times.further else None
-    different = len({case.case for case in todo})
+    timed = [case for case in todo if _takes_time(case)]
+    different = len({case.case for case in timed})
     further = first_s if next_s is None else next_s
-    cpu_s = different * first_s + (len(todo) - different) * further
+    cpu_s = different * first_s + (len(timed) - different) * further
     problems += [*faults, *times.problems]
     return Forecast(
         len(teams),
@@ -111,7 +115,7 @@ def forecast(
         round(len(mine) * statistics.fmean(times.rows)) if times.rows else 0,
         max(1, min(MAX_SHARDS, len(todo), round(cpu_s / SHARD_S))),
         tuple(problems),
-        exit_code_of(problems, complete=True, fail_on=options.fail_on),
+        exit_code_of(problems, complete=not times.lost, fail_on=options.fail_on),
     )
 
 
@@ -119,7 +123,7 @@ def _samples(cases: Sequence[Case]) -> list[list[Case]]:
     """Cases to time, each of up to two teams: the largest, then the middle ones of groups by size."""
     by_case: dict[str, list[Case]] = {}
     for case in cases:
-        if case.prediction is not None and not case.refused:  # without its file a case takes no time
+        if _takes_time(case):
             by_case.setdefault(case.case, []).append(case)
     ordered = sorted(by_case.values(), key=lambda own: (_bytes(own[0]), own[0].case))
     if not ordered:
@@ -127,6 +131,11 @@ def _samples(cases: Sequence[Case]) -> list[list[Case]]:
     count = min(GROUPS, len(ordered))
     middles = [ordered[(2 * group + 1) * len(ordered) // (2 * count)] for group in range(count)]
     return [own[:2] for own in (ordered[-1], *middles)]
+
+
+def _takes_time(case: Case) -> bool:
+    """Whether there is something to score: a case without its file takes the penalty."""
+    return bool(case.prediction or case.prediction_parts) and not case.refused
 
 
 def _bytes(case: Case) -> int:
@@ -144,6 +153,7 @@ class _Times:
     worker_bytes: int = 0
     rows: list[int] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    lost: bool = False  # a case that could not be finished
 
 
 def _measure(
@@ -167,6 +177,7 @@ def _measure(
             progress(done, len(items), f"{case.team} {case.case}")
             if outcome.result is None:
                 times.problems.append(lost_case(case, outcome))
+                times.lost = True
                 continue
             seconds, peak, rows, problems = outcome.result
             times.worker_bytes = max(times.worker_bytes, peak)
@@ -193,5 +204,4 @@ def _timed(rules: Rules, item: tuple[Case, bool]) -> tuple[float, int, int, tupl
     started = time.perf_counter()
     result = score_case(rules, case)
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return seconds, peak, len(result.scores), result.problems
+    return seconds, peak_bytes(), len(result.scores), result.problems

@@ -136,8 +136,8 @@ class Screen:
                 f"{one.timed} timed here: {one.first_s:.2g} s for a case{further}; "
                 f"a worker took up to {memory:.0f} MB",
                 f"about {one.rows} rows of scores.csv",
-                f"{_duration(one.cpu_s)} of one CPU; with {one.jobs} workers {_duration(one.wall_s)} and "
-                f"{one.jobs * memory / 1000:.1f} GB",
+                f"{_duration(one.cpu_s)} of one CPU; with {one.workers} workers {_duration(one.wall_s)} and "
+                f"{one.workers * memory / 1000:.1f} GB",
                 f"{one.shards} shards of about {_duration(one.start_s + one.cpu_s / one.shards)} would suit: "
                 f"--shard I/{one.shards}, or bratseval slurm --shards {one.shards}"
                 if one.shards > 1

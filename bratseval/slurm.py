@@ -19,14 +19,18 @@ from bratseval import __version__
 from bratseval.cases import find_references, find_teams
 from bratseval.challenge import Rulebook
 from bratseval.errors import Problem, UsageError
-from bratseval.pipeline import Options, check_place, plan
+from bratseval.pipeline import MAX_SHARDS, Options, check_place, plan
 from bratseval.results import check_output
 from bratseval.state import FOLDER, check_journal, locked, not_writable
 
-MAX_SHARDS = 1000  # Slurm's MaxArraySize is 1001 unless a site changes it
 CASES_PER_SHARD = 100  # some ten seconds to some minutes of one CPU, beside two seconds to start
-# Without these the two jobs are not what they are.
-_OURS = re.compile(r"\s*(--(array|dependency|wrap|parsable|test-only)\b|-[ad])")
+_OURS = (
+    "array",
+    "dependency",
+    "wrap",
+    "parsable",
+    "test-only",
+)  # without them the jobs are not what they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +79,18 @@ def directives(
     for other in others:
         if not (_one_line(other) and re.match(r"\s*-", other)):
             faults.append(f"--sbatch {other!r} is no option of sbatch in one line, such as '--qos=low'")
-        elif _OURS.match(other):
+        elif _is_ours(other):
             faults.append(f"--sbatch {other!r} is set by bratseval")
     if faults:
         hint = "name an option of sbatch as in an #SBATCH line; `man sbatch` lists them"
         raise UsageError([Problem("error", "RUN018", fault, hint) for fault in faults])
     return (*(f"--{name}={shlex.quote(value)}" for name, value in named.items() if value), *others)
+
+
+def _is_ours(option: str) -> bool:
+    """Whether sbatch would take an option for one of ours, which it does for the beginning of a name too."""
+    name = re.match(r"\s*--([\w-]+)", option)
+    return any(own.startswith(name[1]) for own in _OURS) if name else bool(re.match(r"\s*-[ad]", option))
 
 
 def _one_line(text: str) -> bool:

@@ -61,6 +61,7 @@ def ranked(path: Path, output: Path) -> dict[str, float]:
     """Rank a table in this process: seconds of its parts and the peak of memory in bytes."""
     from bratseval import joining, pipeline
     from bratseval.config import load_rulebook
+    from bratseval.cpus import peak_bytes
 
     started = time.perf_counter()
     marks: dict[str, float] = {}
@@ -79,18 +80,8 @@ def ranked(path: Path, output: Path) -> dict[str, float]:
         **marks,
         "all": time.perf_counter() - started,
         "cpu": used.ru_utime + used.ru_stime,
-        "peak": peak(),
+        "peak": peak_bytes(),
     }
-
-
-def peak() -> float:
-    """The most bytes that this process has held."""
-    try:  # that of getrusage may be the parent's
-        status = Path("/proc/self/status").read_text()
-        return 1024.0 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-    except OSError:
-        factor = 1 if sys.platform == "darwin" else 1024
-        return float(factor * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def line(cases: int, folder: Path) -> list[str]:

@@ -313,6 +313,20 @@ def numbers_of(folder: Path) -> dict[tuple[str, str, str], str]:
     return found
 
 
+def test_the_order_of_institutions_is_nothing_where_their_cases_share_a_name(tmp_path: Path) -> None:
+    folders = []
+    for site, seed in (("a", 3), ("b", 4)):
+        for side, volume in zip(("references", "teams/t"), volumes(seed), strict=True):
+            save(tmp_path / site / side / "test-segmentation-0.nii", volume)
+        folders.append(tmp_path / f"of {site}")
+        sides = (tmp_path / site / "teams", tmp_path / site / "references")
+        run(load_rulebook("lits"), *sides, folders[-1], Options(institution=site), lambda *_: None)
+    for name, given_ in (("joined", folders), ("backwards", folders[::-1])):
+        merge(load_rulebook("lits"), given_, tmp_path / name, Options())
+    assert text_of(tmp_path / "joined") == text_of(tmp_path / "backwards")
+    assert len(table(tmp_path / "joined" / "pooled.csv")) == 2 * len(LITS.pooled_metrics)
+
+
 def test_shards_in_any_order_and_a_resumed_run_give_the_bytes_of_the_whole(tmp_path: Path) -> None:
     """Of a good team, one that lacks a case, and one with a broken file. rank keeps what it is given."""
     (tmp_path / "mine.yaml").write_text(MINE)

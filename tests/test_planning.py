@@ -55,6 +55,8 @@ def test_what_stops_a_run_stops_a_dry_run(challenge_folders: tuple[Path, Path], 
     inside = run(challenge_folders, submissions / "exact" / "out", "--dry-run")
     assert inside.returncode == 2
     assert "OUT005" in inside.stderr
+    elsewhere = run(challenge_folders, tmp_path / "out", "--dry-run", "--scheduler", "tcp://localhost:1")
+    assert (elsewhere.returncode, "leave out --scheduler" in elsewhere.stderr) == (2, True)
     for path in references.iterdir():
         path.unlink()
     assert run(challenge_folders, tmp_path / "out", "--dry-run").returncode == 3

@@ -229,6 +229,7 @@ def test_where_sbatch_is_not_installed_one_sentence_says_what_to_do(
         ),
         (("--sbatch", "qos=low"), 2, "error[RUN018] --sbatch 'qos=low' is no option of sbatch in one line"),
         (("--sbatch", "--array=1-9%2"), 2, "error[RUN018] --sbatch '--array=1-9%2' is set by bratseval"),
+        (("--sbatch", "--arra=1-9"), 2, "error[RUN018] --sbatch '--arra=1-9' is set by bratseval"),
         (("--sbatch=-a 1-9",), 2, "error[RUN018] --sbatch '-a 1-9' is set by bratseval"),
         (("--sbatch=-d afterok:1",), 2, "is set by bratseval"),
         (("-r", "nowhere"), 3, "error[SUB010] the reference folder nowhere does not exist"),

@@ -123,7 +123,7 @@ def score_lesions(
     return [score for one in measured.values() for score in one.scores], details
 
 
-class Measured(NamedTuple):
+class _Measured(NamedTuple):
     """What remains of a region: scores, rows of lesions.csv, voxel counts, parts of what is pooled."""
 
     scores: list[Score]
@@ -132,7 +132,7 @@ class Measured(NamedTuple):
     parts: dict[tuple[str, str], tuple[float, int]]
 
 
-def _measure(reference: Prepared, prediction: Prepared, region: str, challenge: Challenge) -> Measured:
+def _measure(reference: Prepared, prediction: Prepared, region: str, challenge: Challenge) -> _Measured:
     """Measure a region and give up what the prediction holds of it."""
     pair = RegionPair(reference, prediction, region, challenge)
     prediction.forget(region)
@@ -159,7 +159,7 @@ def _measure(reference: Prepared, prediction: Prepared, region: str, challenge: 
         if pooled[0] == region and not challenge.metrics[pooled[1]].within
     }
     rows = _lesion_rows(pair, by_lesion) if listed else []
-    return Measured(scores, rows, pair.image_overlap(), parts)
+    return _Measured(scores, rows, pair.image_overlap(), parts)
 
 
 def _part(pair: RegionPair, spec: MetricSpec) -> tuple[float, int]:
