@@ -110,6 +110,6 @@ def test_shards_take_some_minutes_each(
     times = planning._Times(first=[cpu_s / 2000], further=[cpu_s / 2000])
     monkeypatch.setattr(planning, "_measure", lambda *_: times)
     monkeypatch.setattr(
-        planning, "plan", lambda *_: ([Case("a", str(i), None, None) for i in range(2000)], [], None)
+        planning, "plan", lambda *_: ([Case("a", str(i), None, tmp_path) for i in range(2000)], [], None)
     )
     assert planned(challenge_folders, tmp_path / "out", Options()).shards == shards
