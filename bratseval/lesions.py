@@ -108,6 +108,7 @@ def find_lesions(
     margin = dilation_voxels + 1 if merge or zone else 1
     padded = np.zeros([extent + 2 * margin for extent in mask.shape], np.uint8)
     padded[tuple(slice(margin, margin + extent) for extent in mask.shape)] = mask
+    del mask
     corner = (offset[0] - margin, offset[1] - margin, offset[2] - margin)
     dilated_labels = None
     if (merge or zone) and dilation_voxels:

@@ -8,7 +8,7 @@ here depends on the challenge's rules, what it is worth is decided in `tasks.seg
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,69 +45,107 @@ from bratseval.surfaces import (
     measure_far,
 )
 
-KEPT_POINTS = 300_000  # of a reference's boundaries for the next team; their trees take some 70 bytes a point
+# Of a case's side, kept for its other regions and for the next team; what is larger is made anew.
+KEPT_BYTES = 2**25  # of lesions
+KEPT_POINTS = 300_000  # of boundaries, whose trees take some 70 bytes a point
 
 
 @dataclass
 class Prepared:
-    """One side of a case: its lesions by region, and the boundaries that are kept for the next team.
+    """One side of a case: its labels, and the lesions of a region when they are asked for.
 
-    whole holds what whole-image metrics see: the mask before small predictions are deleted.
+    labels : (x, y, z) uint8 in C order, the box of the non-background voxels, at ``offset`` of the grid.
     """
 
     grid: Grid
-    regions: dict[str, Lesions]
-    whole: dict[str, Lesions]
-    _boundaries: dict[tuple[int, Definition], Boundary] = field(default_factory=dict)
+    labels: np.ndarray
+    offset: tuple[int, int, int]
+    challenge: Challenge
+    side: Side
+    _tissues: dict[str, tuple[Lesions, Lesions]] = field(default_factory=dict)
+    _regions: dict[str, tuple[Lesions, Lesions]] = field(default_factory=dict)
+    _boundaries: dict[tuple[str, bool, Definition], Boundary] = field(default_factory=dict)
 
-    def forget(self, region: str) -> None:
-        """Give up the lesions of a region, which whoever measures them holds."""
-        self.regions.pop(region)
-        self.whole.pop(region, None)  # the same mapping where whole images see lesions
+    def region(self, name: str) -> tuple[Lesions, Lesions]:
+        """The lesions of a region, and what whole-image metrics see of it.
 
-    def boundary(self, lesions: Lesions, definition: Definition) -> Boundary:
-        """Boundary of a region's lesions, kept as long as all that are kept have few points."""
-        key = (id(lesions), definition)
+        That is the mask before small predictions are deleted, or the lesions; see Challenge.full_image.
+        """
+        if name in self._regions:
+            return self._regions[name]
+        whole, lesions = self._tissue(name)
+        if partners := self.challenge.regions[name].join_by:
+            tissues = {name: lesions, **{other: self._tissue(other)[1] for other in partners}}
+            pairs = self.challenge.lesions.joining_pairs
+            lesions = join_across_tissues(tissues, {name: partners}, pairs)[name]
+        found = (lesions, lesions if self.challenge.full_image == "lesion_numbers" else whole)
+        self._keep(self._regions, name, found)
+        return found
+
+    def _tissue(self, name: str) -> tuple[Lesions, Lesions]:
+        """Components of a region's mask, and those of them that are not too small; nothing is joined."""
+        if name in self._tissues:
+            return self._tissues[name]
+        region, rules = self.challenge.regions[name], self.challenge.rules(name)
+        predicted = self.side == "prediction"
+        labels = region.labels
+        if predicted and region.needs and not self._mask(region.needs).any():
+            labels = []
+        mask, corner = _crop(self._mask(labels), self.offset)
+        given = [mask]
+        del mask  # a whole volume perhaps, which find_lesions gives up once it has its own
+        whole = find_lesions(
+            given.pop(),
+            corner,
+            self.grid.shape,
+            connectivity=rules.connectivity,
+            dilation_voxels=rules.dilation_voxels,
+            merge=self.side in rules.merge,
+            zone=not predicted and rules.matching == "contact",
+        )
+        large = whole
+        if predicted and rules.min_prediction:
+            x_mm, y_mm, z_mm = (np.float32(value) for value in self.grid.spacing_mm)
+            voxel_mm3 = float(x_mm * y_mm * z_mm)  # in 32 bits, as officially the zooms of the header
+            unit = voxel_mm3 if rules.min_prediction_unit == "mm3" else 1.0
+            large = remove_small(whole, rules.min_prediction / unit)
+        self._keep(self._tissues, name, (whole, large))
+        return whole, large
+
+    def _mask(self, labels: Sequence[str]) -> np.ndarray:
+        """Where one of the labels is, (x, y, z) bool."""
+        mask = np.zeros(self.labels.shape, bool)
+        for label in labels:
+            mask |= self.labels == self.challenge.labels[label]
+        return mask
+
+    def _keep(
+        self, kept: dict[str, tuple[Lesions, Lesions]], name: str, found: tuple[Lesions, Lesions]
+    ) -> None:
+        """Keep lesions as long as all that are kept are small."""
+        pairs = (*self._tissues.values(), *self._regions.values(), found)
+        arrays = {id(a): a for pair in pairs for one in pair for a in (one.labels, one.zone) if a is not None}
+        if sum(array.nbytes for array in arrays.values()) <= KEPT_BYTES:
+            kept[name] = found
+
+    def boundary(self, region: str, lesions: Lesions, definition: Definition, *, whole: bool) -> Boundary:
+        """Boundary of the lesions of a region, kept as long as all that are kept have few points.
+
+        whole : these are what whole-image metrics see, and not the lesions themselves.
+        """
+        key = (region, whole, definition)
         if key in self._boundaries:
             return self._boundaries[key]
         found = find_boundary(lesions, definition)
-        if sum(len(kept.points) for kept in (*self._boundaries.values(), found)) <= KEPT_POINTS:
+        points = sum(len(kept.points) for kept in (*self._boundaries.values(), found))
+        if self.side == "reference" and points <= KEPT_POINTS:  # a prediction's are asked for once
             self._boundaries[key] = found
         return found
 
 
 def prepare(image: LabelImage, challenge: Challenge, side: Side) -> Prepared:
-    """Split a label image into the lesions of every region, by the challenge's rules."""
-    crop = np.ascontiguousarray(image.labels)
-    x_mm, y_mm, z_mm = (np.float32(value) for value in image.grid.spacing_mm)
-    voxel_mm3 = float(x_mm * y_mm * z_mm)  # in 32 bits, as the official code multiplies the header's zooms
-    found: dict[str, Lesions] = {}
-    whole: dict[str, Lesions] = {}
-    for name, region in challenge.regions.items():
-        rules = challenge.rules(name)
-        values = [challenge.labels[label] for label in region.labels]
-        mask, corner = _crop(np.logical_or.reduce([crop == value for value in values]), image.offset)
-        needed = [challenge.labels[label] for label in region.needs or []]
-        if side == "prediction" and needed and not any((crop == value).any() for value in needed):
-            mask = np.zeros((0, 0, 0), bool)
-        lesions = find_lesions(
-            mask,
-            corner,
-            image.grid.shape,
-            connectivity=rules.connectivity,
-            dilation_voxels=rules.dilation_voxels,
-            merge=side in rules.merge,
-            zone=side == "reference" and rules.matching == "contact",
-        )
-        if challenge.full_image == "mask":
-            whole[name] = lesions
-        if side == "prediction" and rules.min_prediction:
-            unit = voxel_mm3 if rules.min_prediction_unit == "mm3" else 1.0
-            lesions = remove_small(lesions, rules.min_prediction / unit)
-        found[name] = lesions
-    partners = {name: region.join_by for name, region in challenge.regions.items() if region.join_by}
-    joined = join_across_tissues(found, partners, challenge.lesions.joining_pairs)
-    return Prepared(image.grid, joined, whole or joined)
+    """One side of a case under the challenge's rules."""
+    return Prepared(image.grid, np.ascontiguousarray(image.labels), image.offset, challenge, side)
 
 
 def _crop(mask: np.ndarray, offset: tuple[int, int, int]) -> tuple[np.ndarray, tuple[int, int, int]]:
@@ -144,17 +182,16 @@ class RegionPair:
     """Reference and prediction of one region, measured once and read by every metric."""
 
     def __init__(self, reference: Prepared, prediction: Prepared, region: str, challenge: Challenge) -> None:
-        self.reference = reference
+        self.reference, self.prediction = reference, prediction
         self.region, self.challenge = region, challenge
         self.rules: LesionRules = challenge.rules(region)
         # Spacing comes from the prediction's header in the official code; geometry checks have
         # already made sure that it is the reference's.
         self.grid = prediction.grid
         self.voxel_mm3 = math.prod(self.grid.spacing_mm)
-        self.reference_lesions = reference.regions[region]
-        self.prediction_lesions = prediction.regions[region]
+        self.reference_lesions, self.reference_whole = reference.region(region)
+        self.prediction_lesions, self.prediction_whole = prediction.region(region)
         self.contingency: Contingency = tabulate(self.reference_lesions, self.prediction_lesions)
-        self.reference_whole, self.prediction_whole = reference.whole[region], prediction.whole[region]
         same = self.prediction_whole is self.prediction_lesions
         self.image_contingency = (
             self.contingency if same else tabulate(self.reference_whole, self.prediction_whole)
@@ -261,12 +298,12 @@ class RegionPair:
         spacing = self.grid.spacing_mm
         return spacing if spec.spacing == "mm" else (spacing[2], spacing[1], spacing[0])
 
-    def _boundary(
-        self, lesions: Lesions, definition: Definition, find: Callable[[Lesions, Definition], Boundary]
-    ) -> Boundary:
+    def _boundary(self, side: Prepared, lesions: Lesions, definition: Definition) -> Boundary:
+        """Boundary of one side, which is held as long as its id is a key of what is measured."""
         key = (id(lesions), definition)
         if key not in self._boundaries:
-            self._boundaries[key] = find(lesions, definition)
+            whole = lesions is not self.reference_lesions and lesions is not self.prediction_lesions
+            self._boundaries[key] = side.boundary(self.region, lesions, definition, whole=whole)
         return self._boundaries[key]
 
     def _measured(
@@ -274,8 +311,8 @@ class RegionPair:
     ) -> tuple[Boundary, Boundary, tuple[Nearest, Nearest]]:
         """Boundaries of both sides and the distances between them, once per definition and spacing."""
         boundaries = (
-            self._boundary(reference, definition, self.reference.boundary),
-            self._boundary(prediction, definition, find_boundary),
+            self._boundary(self.reference, reference, definition),
+            self._boundary(self.prediction, prediction, definition),
         )
         key = (id(boundaries[0]), id(boundaries[1]), spacing)
         if (*key, False) not in self._nearest:

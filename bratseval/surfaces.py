@@ -151,13 +151,15 @@ def find_boundary(lesions: Lesions, definition: Definition) -> Boundary:
     shape = lesions.labels.shape
     strides = np.array([shape[1] * shape[2], shape[2], 1])
     # In one dimension, which is fastest: a step past the end of a line only meets the margin, which is 0.
-    mask = (labels > 0).view(np.uint8)
-    along_z = 2 * mask[:-1] + mask[1:]  # numpy multiplies bytes faster than it shifts them
-    along_y = 4 * along_z[: -strides[1]] + along_z[strides[1] :]
-    codes = 16 * along_y[: -strides[0]] + along_y[strides[0] :]
+    codes = (labels > 0).view(np.uint8)
+    for factor, stride in zip((2, 4, 16), strides[::-1].tolist(), strict=True):
+        ahead = codes[stride:]
+        codes = factor * codes[:-stride]  # numpy multiplies bytes faster than it shifts them
+        codes += ahead
     numbered = definition == "numbered_surfel"
-    flat = np.flatnonzero(codes > 0 if numbered else (codes - 1) < 254)  # uint8: 0 wraps to 255
-    code = codes[flat]
+    codes -= 1  # uint8: 0 wraps to 255
+    flat = np.flatnonzero(codes < (255 if numbered else 254))
+    code = codes[flat] + np.uint8(1)
     lesion = labels[flat + (_FOREGROUND @ strides)[code]]
     if numbered:
         code = code * lesion.astype(np.uint8)  # both modulo 256

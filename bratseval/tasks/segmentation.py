@@ -41,7 +41,9 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     image, problems, elsewhere = _read_prediction(reference.data.grid, case, challenge)
     if elsewhere and challenge.geometry.policy == "resample":
         image = resample_nearest(image, reference.data.grid)
-    scores, details = score_lesions(reference.data, prepare(image, challenge, "prediction"), challenge)
+    prediction = prepare(image, challenge, "prediction")
+    del image  # a whole volume, of which it is a copy
+    scores, details = score_lesions(reference.data, prediction, challenge)
     return CaseResult(case, tuple(scores), tuple(problems), details=details)
 
 
@@ -104,8 +106,7 @@ def score_lesions(
 ) -> tuple[list[Score], dict[str, tuple[tuple[Cell, ...], ...]]]:
     """Score one prediction: a Score for every scored region and metric of a case, and what lies behind.
 
-    That is, by table, a row for every lesion, and one for every region and metric that is pooled. Regions are
-    measured one at a time and the prediction's then given up, since what is measured takes memory.
+    That is, by table, a row for every lesion, and one for every region and metric that is pooled.
     """
     measured = {
         region: _measure(reference, prediction, region, challenge) for region in challenge.scored_regions
@@ -133,9 +134,8 @@ class _Measured(NamedTuple):
 
 
 def _measure(reference: Prepared, prediction: Prepared, region: str, challenge: Challenge) -> _Measured:
-    """Measure a region and give up what the prediction holds of it."""
+    """Measure a region; what takes memory ends with this function."""
     pair = RegionPair(reference, prediction, region, challenge)
-    prediction.forget(region)
     scores: list[Score] = []
     by_lesion: dict[str, dict[int, float]] = {}
     for column in challenge.metrics_of(region):
