@@ -206,3 +206,26 @@ def test_a_far_spurious_lesion_never_helps(seed: int, name: str) -> None:
             before[region]["lesion_dice"]
         )
         assert after[region]["lesion_fp"] >= before[region]["lesion_fp"]
+
+
+@pytest.mark.parametrize("name", ["brats2023-met", "brats2024-met", "brats2025-gli", "brats2026-met"])
+def test_what_is_too_large_to_keep_is_made_anew_with_the_same_scores(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For every team: what one leaves behind in the reference changes nothing for the next."""
+    challenge = load_challenge(name)
+    labels = volume(3, labels=4)
+    teams = [image(altered(labels, seed), (0.5, 0.5, 1.0)) for seed in (1, 2)]
+
+    def both() -> list[object]:
+        reference = prepare(image(labels, (0.5, 0.5, 1.0)), challenge, "reference")
+        return [
+            segmentation.score_lesions(reference, prepare(team, challenge, "prediction"), challenge)
+            for team in teams
+        ]
+
+    kept = both()
+    assert kept[0] != kept[1]
+    for limit in ("regions.KEPT_BYTES", "regions.KEPT_POINTS", "surfaces.KEPT_BYTES"):
+        monkeypatch.setattr(f"bratseval.{limit}", 0)
+    assert both() == kept
