@@ -179,3 +179,13 @@ def test_fewer_swaps_at_a_time_give_the_same_p_values(monkeypatch: pytest.Monkey
     whole = permutation_test_of_ranks(ranks, pairs, 6_000, 1)
     monkeypatch.setattr(significance, "SIGNS", 1_000)
     np.testing.assert_array_equal(permutation_test_of_ranks(ranks, pairs, 6_000, 1).p_values, whole.p_values)
+
+
+@given(SEEDS, st.integers(1, 30))
+def test_all_pairs_at_once_are_each_pair_with_every_case_drawn_once(seed: int, cases: int) -> None:
+    """To the last bit, with ties, equal values, gaps and infinities."""
+    random = np.random.default_rng(seed)
+    values = random.integers(0, 6, (5, cases)).astype(float)
+    for odd in (np.nan, np.inf, -np.inf):
+        values[random.random(values.shape) < 0.05] = odd
+    assert np.array_equal(wilcoxon(values), wilcoxon(values, np.ones((1, cases))), equal_nan=True)

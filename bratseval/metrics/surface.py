@@ -59,10 +59,9 @@ def _directed_percentile(distances: np.ndarray, areas: np.ndarray | None, share:
     if distances.size > FEW and (found := _percentile_in_tail(distances, areas, share)) is not None:
         return found
     order = np.lexsort((areas, distances))
-    ordered = distances[order]
     sorted_areas = areas[order]
-    cumulative = np.cumsum(sorted_areas) / np.sum(sorted_areas)
-    return float(ordered[min(int(np.searchsorted(cumulative, share)), ordered.size - 1)])
+    cumulative = sorted_areas.cumsum() / sorted_areas.sum()
+    return float(distances[order[min(int(cumulative.searchsorted(share)), order.size - 1)]])
 
 
 def _percentile(values: np.ndarray, share: float) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from scipy.special import ndtr
@@ -16,6 +15,7 @@ from scipy.special import ndtr
 BLOCK = 4096  # permutations drawn at a time
 SIGNS = 1_500 * BLOCK  # signs of cases held at a time: fewer permutations where there are many cases
 DENOMINATORS = (1, 2, 12, 24, 120, 840, 5040, 55440)  # of averaged ranks and of their means over columns
+CELLS = 1_000_000  # cases of pairs whose differences are ranked at a time
 NOISE = 1e-12  # a permuted statistic that misses the observed one by float noise only equals it
 
 
@@ -30,13 +30,51 @@ def wilcoxon(values: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray
     Returns (teams, teams, draws).
     """
     teams, cases = values.shape
-    drawn = np.ones((cases, 1)) if counts is None else np.ascontiguousarray(counts.T, np.float64)
+    first, second = np.triu_indices(teams, 1)
+    if counts is None:
+        result = np.full((teams, teams, 1), np.nan)
+        at_once = max(1, CELLS // max(cases, 1))
+        for start in range(0, first.size, at_once):
+            a, b = first[start : start + at_once], second[start : start + at_once]
+            with np.errstate(invalid="ignore"):
+                differences = values[a] - values[b]
+            result[a, b, 0], result[b, a, 0] = _signed_ranks(differences)
+        return result
+    drawn = np.ascontiguousarray(counts.T, np.float64)
     result = np.full((teams, teams, drawn.shape[1]), np.nan)
-    for a, b in combinations(range(teams), 2):
+    for one, other in zip(first.tolist(), second.tolist(), strict=True):
         with np.errstate(invalid="ignore"):
-            difference = values[a] - values[b]
-        result[a, b], result[b, a] = _signed_rank(difference, drawn)
+            difference = values[one] - values[other]
+        result[one, other], result[other, one] = _signed_rank(difference, drawn)
     return result
+
+
+def _signed_ranks(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same as `_signed_rank` of many pairs at once, every case drawn once: differences (pairs, cases)."""
+    size = np.abs(differences)
+    unranked = ~(size > 0)  # equal or missing
+    n = differences.shape[1] - unranked.sum(axis=1)
+    size[unranked] = np.nan  # which comes last
+    order = np.argsort(size, axis=1, kind="stable")
+    size = np.take_along_axis(size, order, axis=1)
+    above = np.take_along_axis(differences > 0, order, axis=1)
+    place = np.arange(differences.shape[1])
+    ranked = place < n[:, None]
+    # Where the group of equal sizes of every place begins and ends.
+    opens = np.ones(size.shape, bool)
+    opens[:, 1:] = size[:, 1:] != size[:, :-1]
+    begin = np.maximum.accumulate(np.where(opens, place, 0), axis=1)
+    closes = np.ones(size.shape, bool)
+    closes[:, :-1] = opens[:, 1:]
+    end = np.minimum.accumulate(np.where(closes, place, place.size)[:, ::-1], axis=1)[:, ::-1]
+    average = (begin + end) / 2 + 1
+    statistic = np.where(above & ranked, average, 0).sum(axis=1)
+    ties = np.where(ranked, (end - begin + 1.0) ** 2, 0).sum(axis=1)  # of a group of t the sum is t^3
+    variance = n * (n + 1) * (2 * n + 1) / 24 - (ties - n) / 48
+    centered = statistic - n * (n + 1) / 4
+    with np.errstate(invalid="ignore", divide="ignore"):
+        below, beyond = (ndtr((sign * centered + 0.5) / np.sqrt(variance)) for sign in (1, -1))
+    return np.where(n > 0, below, 1.0), np.where(n > 0, beyond, 1.0)
 
 
 def _signed_rank(difference: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
