@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -218,15 +219,16 @@ class RegionPair:
         numbers = self.reference_lesions.numbers
         matched = self.matches[numbers]
         of_lesion, partners = np.nonzero(matched)
+        ends = np.searchsorted(of_lesion, np.arange(numbers.size + 1)).tolist()
         self.lesions = [
             LesionMatch(*facts)
             for facts in zip(
                 numbers.tolist(),
                 self.reference_lesions.sizes[numbers].tolist(),
-                np.split(partners, np.searchsorted(of_lesion, np.arange(1, numbers.size))),
+                [partners[begin:end] for begin, end in pairwise(ends)],
                 (matched @ self.prediction_lesions.sizes).tolist(),
                 np.where(matched, self.contingency.overlap[numbers], 0).sum(axis=1).tolist(),
-                strict=False,  # a split of nothing is one part
+                strict=True,
             )
         ]
         predicted = self.prediction_lesions.numbers

@@ -18,6 +18,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -62,11 +63,6 @@ class Boundary:
         order = np.argsort(self.lesion, kind="stable")
         highest = int(self.lesion.max()) if self.lesion.size else 0
         return order, np.searchsorted(self.lesion[order], np.arange(highest + 2))
-
-    def of_lesion(self, number: int) -> np.ndarray:
-        """Indices of the points of one lesion."""
-        order, starts = self.by_lesion
-        return order[starts[number] : starts[number + 1]] if number + 1 < starts.size else order[:0]
 
     def areas(self, spacing_mm: Spacing) -> np.ndarray | None:
         """(n,) mm^2 of each point, or None where all points count alike."""
@@ -361,43 +357,51 @@ def group_distances(
     reach = np.inf if far else _reach(spacing_mm)
     forward = _within_groups(own, partners, between[0], spacing_mm, reach)
     backward = _within_groups(partners, own, between[1], spacing_mm, reach)
-    areas, partner_areas = reference.areas(spacing_mm), prediction.areas(spacing_mm)
+    areas, partner_areas = (
+        [None] * len(groups)
+        if (all_areas := side.boundary.areas(spacing_mm)) is None
+        else side.cut(all_areas[side.points])
+        for side in (own, partners)
+    )
     return [
-        Distances(
-            forward[i],
-            backward[i],
-            None if areas is None else areas[own.parts[i]],
-            None if partner_areas is None else partner_areas[partners.parts[i]],
-            min(spacing_mm),
-            reach,
-        )
-        for i in range(len(groups))
+        Distances(*facts, min(spacing_mm), reach)
+        for facts in zip(forward, backward, areas, partner_areas, strict=True)
     ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Groups:
-    """Points of a boundary by group of lesions: of group i the points parts[i], of the lesions numbers[i]."""
+    """Points of a boundary by group of lesions.
+
+    lesion, owner : (m,) numbers of the lesions of all groups, and the group of each.
+    points, group : (n,) indices of their points, one group after the other, and the group of each.
+    ends : where the points of each group end.
+    """
 
     boundary: Boundary
-    numbers: list[np.ndarray]
-    parts: list[np.ndarray]
+    lesion: np.ndarray
+    owner: np.ndarray
+    points: np.ndarray
+    group: np.ndarray
+    ends: list[int]
 
     @classmethod
-    def of(cls, boundary: Boundary, numbers: list[np.ndarray]) -> _Groups:
-        """The points of the lesions with these numbers."""
-        parts = [np.concatenate([boundary.of_lesion(number) for number in own.tolist()]) for own in numbers]
-        return cls(boundary, numbers, parts)
+    def of(cls, boundary: Boundary, numbers: Sequence[np.ndarray]) -> _Groups:
+        """The points of the lesions with these numbers, by group."""
+        lesion = np.concatenate(numbers)
+        owner = np.repeat(np.arange(len(numbers)), [own.size for own in numbers])
+        order, starts = boundary.by_lesion
+        begin, end = (starts[np.minimum(lesion + step, starts.size - 1)] for step in (0, 1))
+        count = end - begin
+        first = begin - (np.cumsum(count) - count)  # minus the points of the lesions before
+        points = order[np.repeat(first, count) + np.arange(count.sum())]
+        sizes = np.bincount(owner, count, len(numbers)).astype(np.int64)
+        group = np.repeat(np.arange(len(numbers)), sizes)
+        return cls(boundary, lesion, owner, points, group, np.cumsum(sizes).tolist())
 
-    @cached_property
-    def points(self) -> np.ndarray:
-        """Indices (n,) of the points of all groups, one after the other."""
-        return np.concatenate(self.parts)
-
-    @cached_property
-    def group(self) -> np.ndarray:
-        """Group (n,) of each of the points."""
-        return np.repeat(np.arange(len(self.parts)), [part.size for part in self.parts])
+    def cut(self, values: np.ndarray) -> list[np.ndarray]:
+        """Values of the points, by group."""
+        return [values[begin:end] for begin, end in pairwise([0, *self.ends])]
 
 
 def _within_groups(
@@ -405,10 +409,11 @@ def _within_groups(
 ) -> list[np.ndarray]:
     """Distances from each group's source points to its target points; inf beyond the reach."""
     distance = known.distance[source.points]
-    belongs = np.zeros((len(target.parts), int(target.boundary.lesion.max()) + 1), bool)
+    belongs = np.zeros(
+        (len(target.ends), int(max(target.boundary.lesion.max(), target.lesion.max())) + 1), bool
+    )
     belongs[:, 0] = True  # nothing is within the band, of any group
-    for group, numbers in enumerate(target.numbers):
-        belongs[group, numbers] = True
+    belongs[target.owner, target.lesion] = True
     open_points = np.flatnonzero(~belongs[source.group, known.lesion[source.points]])
     if open_points.size:
         needed = np.isin(target.group, np.unique(source.group[open_points]))
@@ -420,4 +425,4 @@ def _within_groups(
             spacing_mm,
         )
     distance[distance > reach] = np.inf
-    return np.split(distance, np.cumsum([part.size for part in source.parts])[:-1])
+    return source.cut(distance)
