@@ -47,7 +47,7 @@ from bratseval.surfaces import (
 )
 
 # Of a case's side, kept for its other regions and for the next team; what is larger is made anew.
-KEPT_BYTES = 2**25  # of lesions
+KEPT_BYTES = 2**24  # of lesions
 KEPT_POINTS = 300_000  # of boundaries, whose trees take some 70 bytes a point
 
 
