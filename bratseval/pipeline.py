@@ -123,8 +123,22 @@ def run(
     progress: Progress,
 ) -> Ended:
     """Score every team below ``submissions``, rank them and write the result folder."""
-    teams, problems = find_teams(submissions, output, tables=rulebook.challenge.task == "table")
+    teams, problems = teams_of(rulebook, submissions, output)
     return _evaluate(rulebook, "run", teams, references, output, options, progress, problems)
+
+
+def teams_of(rulebook: Rulebook, submissions: Path, output: Path) -> tuple[list[Submission], list[Problem]]:
+    """The teams of a run into this output, and what is wrong with their folders.
+
+    Raises UsageError where what is ranked is not computed, and where the output lies in a submission.
+    """
+    teams, problems = find_teams(submissions, output, tables=rulebook.challenge.task == "table")
+    if strange := rulebook.uncomputed:
+        message = f"{rulebook.challenge.name} ranks {', '.join(strange)} but does not compute it"
+        hint = "add it to metrics, or rank scores from elsewhere with `bratseval rank`"
+        raise UsageError(Problem("error", "CFG008", message, hint))
+    _check_place(output, [one.path for one in teams])
+    return teams, problems
 
 
 def evaluate(
@@ -144,6 +158,7 @@ def evaluate(
         message = f"{rulebook.challenge.name} cannot be scored without references"
         raise UsageError(Problem("error", "SUB010", message, "give --references"))
     submission = submission_of(predictions, team)
+    _check_place(output, [submission.path])
     return _evaluate(rulebook, "evaluate", [submission], references, output, options, progress, [])
 
 
@@ -170,11 +185,6 @@ def _evaluate(
     problems: list[Problem],
 ) -> Ended:
     started = time.monotonic()
-    if command == "run" and (strange := rulebook.uncomputed):
-        message = f"{rulebook.challenge.name} ranks {', '.join(strange)} but does not compute it"
-        hint = "add it to metrics, or rank scores from elsewhere with `bratseval rank`"
-        raise UsageError(Problem("error", "CFG008", message, hint))
-    check_place(output, [one.path for one in submissions])
     with locked(output) as state:
         check_output(output, rulebook.digest, options.overwrite)
         known = None if references is None else find_references(rulebook.challenge, references)
@@ -202,7 +212,7 @@ def _evaluate(
     return replace(ended, kept=len(kept), changed=changed)
 
 
-def check_place(output: Path, submitted: Iterable[Path]) -> None:
+def _check_place(output: Path, submitted: Iterable[Path]) -> None:
     """Results must not lie where the next run would take them for a submission."""
     for path in submitted:
         if output.resolve().is_relative_to(path.resolve()):

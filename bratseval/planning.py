@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from bratseval.cases import find_references, find_teams
+from bratseval.cases import find_references
 from bratseval.challenge import Rulebook
 from bratseval.cpus import allowed_cpus, peak_bytes
 from bratseval.errors import Problem
@@ -23,12 +23,12 @@ from bratseval.pipeline import (
     MAX_SHARDS,
     Options,
     Progress,
-    check_place,
     exit_code_of,
     file_size,
     in_shard,
     lost_case,
     plan,
+    teams_of,
 )
 from bratseval.results import check_output
 from bratseval.scoring import Rules, read_reference, score_case
@@ -85,8 +85,7 @@ def forecast(
     progress: Progress,
 ) -> Forecast:
     """Plan a run as `pipeline.run` does, and time a few of its cases. Raises what that would raise first."""
-    teams, problems = find_teams(submissions, output, tables=rulebook.challenge.task == "table")
-    check_place(output, [one.path for one in teams])
+    teams, problems = teams_of(rulebook, submissions, output)
     check_output(output, rulebook.digest, options.overwrite)
     found = find_references(rulebook.challenge, references)
     planned, faults, _ = plan(rulebook, teams, found, options)

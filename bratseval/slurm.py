@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bratseval import __version__
-from bratseval.cases import find_references, find_teams
+from bratseval.cases import find_references
 from bratseval.challenge import Rulebook
 from bratseval.errors import Problem, UsageError
-from bratseval.pipeline import MAX_SHARDS, Options, check_place, plan
+from bratseval.pipeline import MAX_SHARDS, Options, plan, teams_of
 from bratseval.results import check_output
 from bratseval.state import FOLDER, check_journal, locked, not_writable
 
@@ -96,8 +96,7 @@ def count_cases(
     rulebook: Rulebook, submissions: Path, references: Path, output: Path, options: Options
 ) -> tuple[int, int]:
     """How many teams there are, and how many cases of theirs; raises what a run would raise at its start."""
-    teams, _ = find_teams(submissions, output, tables=rulebook.challenge.task == "table")
-    check_place(output, [team.path for team in teams])
+    teams, _ = teams_of(rulebook, submissions, output)
     for what, folder in (("submissions", submissions), ("references", references)):
         if output.resolve().is_relative_to(folder.resolve()):  # each shard would find the files of the others
             message = f"the output {output} lies inside the {what} {folder}"

@@ -74,8 +74,7 @@ class Boundary:
         return self.points.min(axis=0), self.points.max(axis=0)
 
     @cached_property
-    def _made(self) -> dict[Any, Any]:
-        """What is searched in, kept for the next team."""
+    def _trees(self) -> dict[Spacing, Any]:
         return {}
 
     def lookup(self) -> tuple[np.ndarray, np.ndarray]:
@@ -83,20 +82,24 @@ class Boundary:
 
         Padded by twice the band: a step of the band from a point within the band of the box stays in it.
         """
-        if "lookup" in self._made:
-            return self._made["lookup"]
+        cells = math.prod((self.box[1] - self.box[0] + 1 + 4 * BAND_VOXELS).tolist())
+        return self._small_lookup if cells * self.lesion.itemsize <= KEPT_BYTES else self._lookup()
+
+    @cached_property
+    def _small_lookup(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._lookup()
+
+    def _lookup(self) -> tuple[np.ndarray, np.ndarray]:
         low = self.box[0] - 2 * BAND_VOXELS
         dense = np.zeros(self.box[1] + 1 + 2 * BAND_VOXELS - low, self.lesion.dtype)
         dense.ravel()[_keys(self.points, low, dense.shape)] = self.lesion
-        if dense.nbytes <= KEPT_BYTES:
-            self._made["lookup"] = dense, low
         return dense, low
 
     def tree(self, spacing_mm: Spacing) -> Any:
         """k-d tree over the points in mm, built once."""
-        if spacing_mm not in self._made:
-            self._made[spacing_mm] = _tree(self.points * np.array(spacing_mm))
-        return self._made[spacing_mm]
+        if spacing_mm not in self._trees:
+            self._trees[spacing_mm] = _tree(self.points * np.array(spacing_mm))
+        return self._trees[spacing_mm]
 
 
 def _tree(coordinates: np.ndarray) -> Any:

@@ -9,9 +9,11 @@ import pytest
 from test_cli import run
 
 from bratseval.config import load_rulebook
+from bratseval.errors import UsageError
 from bratseval.model import Case
 from bratseval.pipeline import Options
 from bratseval.planning import SHARD_S, Forecast, _samples, forecast
+from bratseval.slurm import count_cases
 
 
 def silent(done: int, total: int, what: str, kept: int | None = None, /) -> None:
@@ -60,6 +62,20 @@ def test_what_stops_a_run_stops_a_dry_run(challenge_folders: tuple[Path, Path], 
     for path in references.iterdir():
         path.unlink()
     assert run(challenge_folders, tmp_path / "out", "--dry-run").returncode == 3
+
+
+def test_what_is_ranked_but_not_computed_stops_a_dry_run_and_a_run_of_jobs(
+    challenge_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "own.yaml").write_text("extends: brats2023-gli\nname: own\nranking: {metrics: [nsd]}\n")
+    rulebook, output = load_rulebook(str(tmp_path / "own.yaml")), tmp_path / "out"
+    for plan in (
+        lambda: forecast(rulebook, *challenge_folders, output, Options(), silent),
+        lambda: count_cases(rulebook, *challenge_folders, output, Options()),
+    ):
+        with pytest.raises(UsageError) as caught:
+            plan()
+        assert [problem.code for problem in caught.value.problems] == ["CFG008"]
 
 
 def test_a_missing_file_is_a_problem_and_takes_no_time(

@@ -22,6 +22,7 @@ import pytest
 from conftest import ROOT, phantom, plan_cases, save, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_challenge import EVERY, TEAMS, YAML, write_challenge
 
 from bratseval import pipeline, scoring
 from bratseval.config import load_rulebook
@@ -34,15 +35,6 @@ from bratseval.state import Journal, Kept, locked, paths_of, unchanged
 from bratseval.supervisor import Outcome, Status
 
 KILLS = int(os.environ.get("BRATSEVAL_KILLS", "10"))
-TEAMS, CASES = ("one", "two", "three"), 6
-YAML = """
-extends: brats2023-gli
-name: small
-regions: {TC: null, ET: null}
-metrics: {lesion_hd95: null, hd95: null}
-ranking:
-  {metrics: [lesion_dice], missing: {lesion_dice: 0, lesion_hd95: null}, bootstrap: 10, permutations: 10}
-"""
 # A line for every case whose scoring has ended, and whatever else a test wants of a worker.
 HOOK = """
 import importlib.abc, os, signal, sys, time
@@ -78,14 +70,7 @@ class Folder:
         self.root = root
         self.scored = root / "scored.log"
         self.out = root / "out"
-        draw = np.random.default_rng(3)
-        for number in range(1, CASES + 1):
-            labels = phantom(draw)
-            save(root / "refs" / f"X-0000{number}-000-seg.nii.gz", labels)
-            for shift, team in enumerate(TEAMS):
-                path = root / "subs" / team / f"X-0000{number}-000.nii.gz"
-                save(path, np.roll(labels, shift, axis=0))
-        (root / "small.yaml").write_text(YAML)
+        write_challenge(root)
         (root / "hook").mkdir()
         (root / "hook" / "sitecustomize.py").write_text(HOOK)
 
@@ -132,9 +117,6 @@ class Folder:
                 if "team" in record:
                     found.add(f"{record['team']} {record['case']}")
         return found
-
-
-EVERY = sorted(f"{team} 0000{number}-000" for team in TEAMS for number in range(1, CASES + 1))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

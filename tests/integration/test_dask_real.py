@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import pytest
-from conftest import ROOT, phantom, save
+from conftest import ROOT
+from small_challenge import EVERY, TEAMS, write_challenge
 
 pytestmark = [
     pytest.mark.dask,
@@ -29,15 +29,6 @@ pytestmark = [
     ),
 ]
 
-TEAMS, CASES = ("one", "two", "three"), 6
-YAML = """
-extends: brats2023-gli
-name: small
-regions: {TC: null, ET: null}
-metrics: {lesion_hd95: null, hd95: null}
-ranking:
-  {metrics: [lesion_dice], missing: {lesion_dice: 0, lesion_hd95: null}, bootstrap: 10, permutations: 10}
-"""
 # In the processes that score: a line for every case that was scored, and what a test wants to go wrong.
 HOOK = """
 import os, signal, sys, time
@@ -186,21 +177,14 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     """A folder with a small challenge; one of its files is a link to nowhere, which no machine can read."""
-    draw = np.random.default_rng(3)
-    for number in range(1, CASES + 1):
-        labels = phantom(draw)
-        save(tmp_path / "refs" / f"X-0000{number}-000-seg.nii.gz", labels)
-        for shift, team in enumerate(TEAMS):
-            save(tmp_path / "subs" / team / f"X-0000{number}-000.nii.gz", np.roll(labels, shift, axis=0))
+    write_challenge(tmp_path)
     broken = tmp_path / "subs" / TEAMS[2] / "X-00006-000.nii.gz"
     broken.unlink()
     broken.symlink_to("nowhere")
-    (tmp_path / "small.yaml").write_text(YAML)
     return tmp_path
 
 
 SMALL = ("run", "small.yaml", "-s", "subs", "-r", "refs", "-o")
-EVERY = sorted(f"{team} 0000{number}-000" for team in TEAMS for number in range(1, CASES + 1))
 
 
 def start(words: Sequence[object], folder: Path, *fds: int) -> subprocess.Popen[str]:
