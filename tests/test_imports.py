@@ -193,11 +193,18 @@ ALLOWED = {
     },
     "slurm": {"cases", "challenge", "errors", "pipeline", "results", "state"},
     "screen": {"errors", "gate", "leaderboard", "pipeline", "planning", "tables", "validation"},
-    "cli": {
-        *("archives", "config", "cpus", "errors", "joining", "pipeline", "results", "screen", "slurm"),
-        *("advice.advisers", "advice.findings", "metric_table", "planning", "validation"),
+    "cli.options": {"archives", "cpus", "pipeline"},
+    "cli.terminal": {"cli.options", "errors", "screen"},
+    "cli.scoring": {
+        *("cli.options", "cli.terminal", "config", "pipeline", "planning", "slurm", "validation"),
     },
-    "__main__": {"cli"},
+    "cli.folders": {"cli.options", "cli.terminal", "config", "joining", "results"},
+    "cli.bundled": {
+        *("advice.advisers", "advice.findings", "cli.options", "cli.terminal", "config", "cpus"),
+        "metric_table",
+    },
+    "cli.entry": {"cli.bundled", "cli.folders", "cli.scoring"},
+    "__main__": {"cli.main"},
 }
 MODULES = sorted(
     ".".join(path.relative_to(ROOT / "bratseval").with_suffix("").parts)
