@@ -82,6 +82,24 @@ def load_rulebook(name_or_path: str | os.PathLike[str]) -> Rulebook:
     )
 
 
+def recorded_rulebook(record: Mapping[str, Any]) -> Rulebook:
+    """The rules that a run.json was made under, wherever their YAML is by now.
+
+    Raises UsageError where the record is of another version of bratseval, whose rules have other fields.
+    """
+    try:
+        cohorts = record.get("cohort_configurations", {})
+        rulebook = Rulebook(
+            Challenge.model_validate(record["configuration"]),
+            {cohort: Challenge.model_validate(rules) for cohort, rules in cohorts.items()},
+        )
+    except (KeyError, ValueError) as error:  # a ValidationError is a ValueError
+        message = f"the configuration in run.json cannot be read ({str(error).splitlines()[0]})"
+        hint = f"it was written by bratseval {record.get('version')}; run again with this version"
+        raise UsageError(Problem("error", "CFG002", message, hint)) from None
+    return rulebook
+
+
 def uncomputed(rulebook: Rulebook) -> list[Problem]:
     """A warning of ranked metrics that are not computed: `run` refuses them, `rank` may be given them."""
     if not rulebook.uncomputed:

@@ -452,6 +452,7 @@ def finish(
         "challenge": rulebook.challenge.name,
         "config": rulebook.digest,
         "configuration": rulebook.challenge.model_dump(mode="json"),
+        **_of_cohorts(rulebook),
         "ranking": {**describe_ranking(rulebook), **(doubt.record if doubt else {})},
         "signature": signature(rulebook, counted),
         "counts": {
@@ -467,6 +468,12 @@ def finish(
     }
     write_folder(output, tables(results, rulebook) | ranking_tables, run_record)
     return Ended(exit_code, leaderboard, doubt, tuple(problems), run_record)
+
+
+def _of_cohorts(rulebook: Rulebook) -> dict[str, Any]:
+    """For run.json: the rules of cohorts that have their own."""
+    rules = {cohort: one.model_dump(mode="json") for cohort, one in rulebook.by_cohort.items()}
+    return {"cohort_configurations": rules} if rules else {}
 
 
 def _rank(
