@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := .venv-bench
+DOCS := .venv-docs
 RESULTS := results
 
-.PHONY: demo test test-slurm test-dask check bench fuzz schema sample-data clean
+.PHONY: demo test test-slurm test-dask docs test-docs test-browser check bench fuzz schema sample-data clean
 
 demo: $(INSTALLED)
 	$(BIN)/python scripts/demo.py --output $(RESULTS)
@@ -26,6 +27,32 @@ test-dask: .venv-dask/.installed
 	$(PYTHON) -m venv .venv-dask
 	.venv-dask/bin/python -m pip install --quiet --upgrade pip
 	.venv-dask/bin/python -m pip install --quiet --editable '.[dask]' pytest
+	touch $@
+
+# The report in a headless Chromium; skips where there is none (Debian's chromium, or BRATSEVAL_CHROMIUM=path).
+test-browser: .venv-browser/.installed
+	.venv-browser/bin/python -m pytest -v -s -m browser tests/integration/test_report_browser.py
+
+.venv-browser/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-browser
+	.venv-browser/bin/python -m pip install --quiet --upgrade pip
+	.venv-browser/bin/python -m pip install --quiet --editable . pytest playwright
+	touch $@
+
+# In a folder of its own, since `make test` needs none of it. It needs a package index once; the site needs no network.
+docs: $(DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --quiet --clean
+	@echo "the documentation is in site/: open site/index.html"
+
+# Needs Debian's chromium, without which the pages are not opened.
+test-docs: $(DOCS)/.installed
+	$(DOCS)/bin/python -m pip install --quiet pytest
+	$(DOCS)/bin/python -m pytest -v -m docs tests/test_docs_site.py
+
+$(DOCS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --upgrade pip
+	$(DOCS)/bin/python -m pip install --quiet --editable '.[docs]'
 	touch $@
 
 check: $(INSTALLED)
@@ -70,4 +97,4 @@ $(INSTALLED): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(PEERS) .venv-dask $(RESULTS) build dist *.egg-info
+	rm -rf $(VENV) $(PEERS) .venv-dask .venv-browser $(RESULTS) build dist *.egg-info

@@ -8,7 +8,7 @@ import difflib
 import os
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
+from bratseval.bundle import bundled_folder as bundled_folder
+from bratseval.bundle import bundled_names as bundled_names
 from bratseval.challenge import Challenge, Rulebook
 from bratseval.errors import Faults, Problem, UsageError
 
@@ -25,19 +27,6 @@ MAX_DEPTH = 20
 MAX_NODES = 20_000
 MAX_EXTENDS = 10
 MOST_OPEN = 100
-
-
-@cache
-def bundled_folder() -> Path:
-    """Folder of the bundled configurations: beside the package in a wheel, above it in a checkout."""
-    package = Path(__file__).parent
-    inside = package / "configs"
-    return inside if inside.is_dir() else package.parent / "configs"
-
-
-def bundled_names() -> list[str]:
-    """Names of the bundled challenges, sorted."""
-    return sorted(path.stem for path in bundled_folder().glob("*.yaml"))
 
 
 # What the numbers of a bundled challenge were compared with.
@@ -87,17 +76,30 @@ def recorded_rulebook(record: Mapping[str, Any]) -> Rulebook:
 
     Raises UsageError where the record is of another version of bratseval, whose rules have other fields.
     """
+    order = record.get("order", {})
+
+    def rules(configuration: Mapping[str, Any]) -> Challenge:
+        blocks = {
+            name: _in_order(configuration[name], order.get(name, ())) for name in ("regions", "metrics")
+        }
+        return Challenge.model_validate({**configuration, **blocks})
+
     try:
         cohorts = record.get("cohort_configurations", {})
         rulebook = Rulebook(
-            Challenge.model_validate(record["configuration"]),
-            {cohort: Challenge.model_validate(rules) for cohort, rules in cohorts.items()},
+            rules(record["configuration"]), {cohort: rules(own) for cohort, own in cohorts.items()}
         )
     except (KeyError, ValueError) as error:  # a ValidationError is a ValueError
         message = f"the configuration in run.json cannot be read ({str(error).splitlines()[0]})"
         hint = f"it was written by bratseval {record.get('version')}; run again with this version"
         raise UsageError(Problem("error", "CFG002", message, hint)) from None
     return rulebook
+
+
+def _in_order(block: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The same mapping with its keys as they are listed, others last."""
+    known = [name for name in names if name in block]
+    return {name: block[name] for name in dict.fromkeys((*known, *block))}
 
 
 def uncomputed(rulebook: Rulebook) -> list[Problem]:

@@ -124,7 +124,7 @@ def write_folder(output: Path, files: Mapping[str, str | Iterable[str]], run: Ma
                     file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-        for name in ("run.json", *RANKING_FILES):
+        for name in ("run.json", "report.html", *RANKING_FILES):
             place = output / name
             place.unlink(missing_ok=True)
         for name, part in parts.items():

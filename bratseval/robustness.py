@@ -84,6 +84,12 @@ def stability_csv(
     )
 
 
+def rank_intervals(scores: ScoreGrid, drawn: np.ndarray) -> dict[str, tuple[float, float]]:
+    """By team, between which ranks the middle 95 % of the draws (teams, draws) are."""
+    low, high = (quantile(drawn, None, share)[:, 0].tolist() for share in (0.025, 0.975))
+    return dict(zip(scores.teams, zip(low, high, strict=True), strict=True))
+
+
 def frequencies_csv(scores: ScoreGrid, drawn: np.ndarray) -> str:
     """rank_frequencies.csv: share of the draws in which a team has a rank."""
     return csv_text(
@@ -97,13 +103,15 @@ def frequencies_csv(scores: ScoreGrid, drawn: np.ndarray) -> str:
 
 
 def kendall_summary(kendall: np.ndarray) -> dict[str, Any]:
-    """Summary of Kendall's tau over draws; draws in which all teams tie have none."""
+    """Kendall's tau over draws: summary, and how often each value came; where all teams tie there is none."""
     known = kendall[~np.isnan(kendall)]
     summary: dict[str, Any] = {"kendall_undefined": int(np.isnan(kendall).sum())}
     if known.size:
         summary["kendall_mean"] = float(known.mean())
         for name, share in (("q025", 0.025), ("q25", 0.25), ("median", 0.5), ("q75", 0.75), ("q975", 0.975)):
             summary[f"kendall_{name}"] = float(quantile(known, None, share)[0])
+        taus, counts = np.unique(known.round(9), return_counts=True)
+        summary["kendall_counts"] = [list(pair) for pair in zip(taus.tolist(), counts.tolist(), strict=True)]
     return summary
 
 

@@ -1,0 +1,1 @@
+"""report.html: what a result folder says, as one page that needs no network."""

@@ -1,0 +1,226 @@
+"""What a report shows, as numbers: from the tables of a result folder, before any of it is drawn."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bratseval.challenge import Challenge, Rulebook
+from bratseval.errors import printable
+from bratseval.metrics.registry import find_metric
+from bratseval.ranking.steps import rank
+from bratseval.results import Results
+from bratseval.score_table import ScoreTable, pairs, places_of
+from bratseval.tables import PENALIZED, column_name, read_rows
+
+# The tables whose size does not grow with the cases.
+SMALL_TABLES = (
+    *("leaderboard.csv", "teams.csv", "significance.csv", "stability.csv", "rank_frequencies.csv"),
+    *("schemes.csv", "agreement.csv", "strata.csv"),
+)
+HARDEST = 20  # cases listed as the hardest
+WORST = 3  # cases of every team listed as its worst
+ABSENT = 255  # status where there is no row
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The text of a small CSV file."""
+
+    columns: Sequence[str]
+    rows: Sequence[Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Column:
+    """One metric in one region, of every team and case.
+
+    values : (teams, cases) float64, nan where the cell is empty; status : (teams, cases) uint8, a place in
+    `Contents.statuses`, or ABSENT. A metric of all cases together has one number for each of
+    `Contents.sites` instead. smaller is None where nothing says which direction is better.
+    """
+
+    region: str
+    metric: str
+    unit: str
+    smaller: bool | None
+    ranked: bool
+    of_cases: bool
+    values: np.ndarray
+    status: np.ndarray
+
+    @property
+    def name(self) -> str:
+        """The name that the column has in every table."""
+        return column_name(self.region, self.metric)
+
+
+@dataclass(frozen=True, slots=True)
+class Difficult:
+    """A case that scored badly: its mean place among the cases (1 = worst) and one number a ranked column."""
+
+    team: str  # empty: over all teams
+    institution: str
+    case: str
+    place: float
+    values: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Everything that a report shows. Teams are in the order of the leaderboard, else by name."""
+
+    record: Mapping[str, Any]
+    title: str
+    differences: Sequence[str]
+    teams: Sequence[str]
+    cases: Sequence[tuple[str, str]]  # institution, case
+    sites: Sequence[str]  # institutions, which a number over all cases of a team may come from
+    statuses: Sequence[str]
+    columns: Sequence[Column]
+    tables: Mapping[str, Table]
+    results: Results
+    hardest: Sequence[Difficult]
+    worst: Sequence[Difficult]
+
+
+def gather(folder: Path, results: Results, record: Mapping[str, Any], rulebook: Rulebook) -> Contents:
+    """What a finished result folder says; results are its scores, details and problems.
+
+    Raises UsageError where one of its tables cannot be read.
+    """
+    tables = {name: Table(*read_rows(folder / name)) for name in SMALL_TABLES if (folder / name).is_file()}
+    scores = results.scores
+    board = tables.get("leaderboard.csv")
+    named = {printable(team): team for team in scores.team.used}
+    teams = [row["team"] for row in board.rows] if board else sorted(named)
+    cases = [(site, case) for site, case in pairs(scores, "institution", "case") if case]
+    columns = _columns(scores, [named.get(team, team) for team in teams], cases, rulebook.challenge)
+    ranked = [
+        column for column in columns if column.ranked and column.of_cases and column.smaller is not None
+    ]
+    return Contents(
+        record,
+        rulebook.challenge.title or rulebook.challenge.name,
+        rulebook.challenge.differences,
+        teams,
+        [(printable(site), printable(case)) for site, case in cases],
+        [printable(site) for site in scores.institution.used],
+        scores.status.names,
+        columns,
+        tables,
+        results,
+        _hardest(ranked, cases) if len(teams) > 1 else [],
+        _worst(ranked, teams, cases, scores.status.names),
+    )
+
+
+def _columns(
+    scores: ScoreTable, teams: Sequence[str], cases: Sequence[tuple[str, str]], challenge: Challenge
+) -> list[Column]:
+    """Every metric and region with a number, the ranked ones first, in the order of the challenge."""
+    ranking = challenge.ranking
+    regions, metrics = challenge.scored_regions, list(challenge.metrics)
+
+    def ranked(region: str, metric: str) -> bool:
+        return metric in ranking.metrics and region in (*(ranking.regions or regions), "")
+
+    def order(name: tuple[str, ...]) -> tuple[object, ...]:
+        places = [
+            names.index(one) if one in names else len(names)
+            for names, one in ((metrics, name[1]), (regions, name[0]))
+        ]
+        return (not ranked(*name), *places, name)
+
+    names = sorted(pairs(scores, "region", "metric"), key=order)
+    of_name = places_of(scores, ("region", "metric"), names)
+    by_name = np.argsort(of_name, kind="stable")
+    ends = np.searchsorted(of_name[by_name], np.arange(len(names) + 1))
+    team = places_of(scores, ("team",), [(name,) for name in teams])
+    case = places_of(scores, ("institution", "case"), cases)
+    site = places_of(scores, ("institution",), [(name,) for name in scores.institution.used])
+    columns = []
+    for index, name in enumerate(names):
+        rows = by_name[ends[index] : ends[index + 1]]
+        of_cases = bool((case[rows] >= 0).any())
+        place = (case if of_cases else site)[rows]
+        rows, place = rows[(place >= 0) & (team[rows] >= 0)], place[(place >= 0) & (team[rows] >= 0)]
+        values = np.full((len(teams), len(cases) if of_cases else len(scores.institution.used)), np.nan)
+        status = np.full(values.shape, ABSENT, np.uint8)
+        values[team[rows], place] = scores.value[rows]
+        status[team[rows], place] = scores.status.codes[rows]
+        if not np.isnan(values).all():
+            smaller, unit = _facts(challenge, name[1])
+            region, metric = name
+            listed = ranked(region, metric)
+            columns.append(Column(region, metric, unit, smaller, listed, of_cases, values, status))
+    return columns
+
+
+def _facts(challenge: Challenge, metric: str) -> tuple[bool | None, str]:
+    """Whether smaller values are better, None for a plain fact or an unknown metric; and the unit."""
+    spec = challenge.metrics.get(metric)
+    try:
+        entry = find_metric(spec.metric if spec else metric)[1]
+    except KeyError:
+        entry = None
+    stated = metric in challenge.ranking.directions
+    unranked = entry is None or entry.best is None
+    smaller = None if unranked and not stated else challenge.facts(metric).smaller
+    return smaller, entry.unit if entry else ""
+
+
+def _badness(ranked: Sequence[Column], values: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean over columns of the place of each case among the cases, 1 = worst; nan where it has no number.
+
+    values : one vector (cases,) a column.
+    """
+    places = np.full((len(ranked), len(values[0])), np.nan)
+    for at, (column, of_cases) in enumerate(zip(ranked, values, strict=True)):
+        known = ~np.isnan(of_cases)
+        places[at, known] = rank((-of_cases if column.smaller else of_cases)[known], "average")
+    counts = (~np.isnan(places)).sum(axis=0)
+    return np.where(counts > 0, np.nansum(places, axis=0) / np.maximum(counts, 1), np.nan)
+
+
+def _difficult(
+    ranked: Sequence[Column], values: Sequence[np.ndarray], most: int
+) -> list[tuple[int, float, list[float]]]:
+    """The worst cases: place in the list of cases, mean place, and a number a column."""
+    places = _badness(ranked, values)
+    worst = np.argsort(places, kind="stable")[: min(most, int((~np.isnan(places)).sum()))]
+    return [(int(at), float(places[at]), [float(one[at]) for one in values]) for at in worst]
+
+
+def _hardest(ranked: Sequence[Column], cases: Sequence[tuple[str, str]]) -> list[Difficult]:
+    """The cases at which the median over the teams is worst."""
+    if not ranked:
+        return []
+    with warnings.catch_warnings():  # a case without any number has no median
+        warnings.simplefilter("ignore", RuntimeWarning)
+        values = [np.nanmedian(column.values, axis=0) for column in ranked]
+    return [
+        Difficult("", printable(cases[at][0]), printable(cases[at][1]), place, numbers)
+        for at, place, numbers in _difficult(ranked, values, HARDEST)
+    ]
+
+
+def _worst(
+    ranked: Sequence[Column], teams: Sequence[str], cases: Sequence[tuple[str, str]], statuses: Sequence[str]
+) -> list[Difficult]:
+    """The worst cases of every team among those that it has a prediction of, team by team."""
+    if not ranked:
+        return []
+    lost = [code for code, status in enumerate(statuses) if status in PENALIZED]
+    found = []
+    for i, team in enumerate(teams):
+        values = [np.where(np.isin(one.status[i], lost), np.nan, one.values[i]) for one in ranked]
+        for at, place, numbers in _difficult(ranked, values, WORST):
+            site, case = map(printable, cases[at])
+            found.append(Difficult(printable(team), site, case, place, numbers))
+    return found

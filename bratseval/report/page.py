@@ -1,0 +1,143 @@
+"""The page itself: what a report shows, drawn by the templates in assets/ into one text without links."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from bratseval.errors import in_order, printable
+from bratseval.report import figures
+from bratseval.report.charts import percent, short
+from bratseval.report.contents import ABSENT, Column, Contents
+from bratseval.report.details import curve_means, detections
+
+MOST_NUMBERS = 1_200_000  # of all columns that go into the page, 5.4 bytes each
+MOST_PROBLEMS = 500  # listed in the page
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture of a case, as the page embeds it, or the sentence why there is none."""
+
+    team: str
+    case: str
+    alt: str = ""
+    caption: str = ""
+    source: str = ""
+    why_not: str = ""
+
+
+def render(contents: Contents, pictures: Sequence[Shown]) -> str:
+    """The whole page as text. The same contents give the same bytes."""
+    script, style = (
+        files(__package__).joinpath("assets", name).read_text("utf-8") for name in ("report.js", "report.css")
+    )
+    embedded = _embedded(contents.columns)
+    details = contents.results.details
+    regions = list(dict.fromkeys(column.region for column in contents.columns))
+    found = detections(details["lesions.csv"], contents.teams, regions) if "lesions.csv" in details else None
+    drawn = curve_means(details["curves.csv"], contents.teams) if "curves.csv" in details else []
+    problems = in_order(contents.results.problems)
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            contents=contents,
+            record=contents.record,
+            script=Markup(script),
+            style=Markup(style),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            points=_points(contents, embedded),
+            distributions=[
+                (column, figures.distribution(contents, column, embedded.get(at, -1)))
+                for at, column in enumerate(contents.columns)
+            ],
+            ranking={
+                name: getattr(figures, name)(contents)
+                for name in ("intervals", "blobs", "podium", "kendall", "significance", "schemes")
+            },
+            podium_columns=[
+                embedded[at]
+                for at, column in enumerate(contents.columns)
+                if at in embedded and column.ranked and column.of_cases and column.smaller is not None
+            ],
+            detections=found,
+            detection=figures.detection(found, contents.teams) if found else [],
+            curves=figures.curves(drawn, contents.teams),
+            strata=figures.strata(contents),
+            pictures=pictures,
+            problems=problems[:MOST_PROBLEMS],
+            problem_count=len(problems),
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("bratseval.report", "assets"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(short=short, percent=percent, printable=printable, number=_number_or_text)
+    return environment
+
+
+def _number_or_text(text: str) -> str:
+    """A cell of a table as it is shown: numbers rounded."""
+    try:
+        return short(float(text))
+    except ValueError:
+        return text
+
+
+def _embedded(columns: Sequence[Column]) -> dict[int, int]:
+    """Columns whose single numbers go into the page, by place: the first ones, as far as there is room."""
+    chosen: dict[int, int] = {}
+    room = MOST_NUMBERS
+    for at, column in enumerate(columns):
+        if column.of_cases and column.values.size <= room:
+            chosen[at] = len(chosen)
+            room -= column.values.size
+    return chosen
+
+
+def _points(contents: Contents, embedded: Mapping[int, int]) -> dict[str, Any]:
+    """Every single number, for the script that draws dots: little-endian float32, base64."""
+    columns = []
+    for at in embedded:
+        column = contents.columns[at]
+        scale = figures.scale_of_column(column)
+        plain = column.status == (contents.statuses.index("ok") if "ok" in contents.statuses else ABSENT)
+        columns.append(
+            {
+                "name": column.name,
+                "low": scale.low,
+                "high": scale.high,
+                "bent": scale.bent,
+                "smaller": column.smaller,
+                "values": _base64(column.values.astype("<f4")),
+                "status": "" if plain.all() else _base64(column.status),
+            }
+        )
+    return {
+        "teams": list(contents.teams),
+        "cases": [" / ".join(filter(None, case)) for case in contents.cases],
+        "statuses": list(contents.statuses),
+        "columns": columns,
+    }
+
+
+def _base64(values: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()

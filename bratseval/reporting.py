@@ -1,0 +1,66 @@
+"""Writing report.html into a result folder: its tables and, where the files are still there, pictures."""
+
+from __future__ import annotations
+
+import base64
+import os
+from itertools import groupby, islice
+from pathlib import Path
+
+from bratseval.config import recorded_rulebook
+from bratseval.pictures.worst import draw_all
+from bratseval.pipeline import Options, Progress
+from bratseval.report.contents import WORST, Contents, gather
+from bratseval.report.page import Shown, render
+from bratseval.results import Results, read_folder, read_run
+from bratseval.state import not_writable
+
+FILE = "report.html"
+MOST_PICTURES = 40  # so that 30 teams stay far below 15 MB
+
+
+def write_report(
+    folder: Path,
+    options: Options,
+    target: Path | None = None,
+    images: Path | None = None,
+    results: Results | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Write the report of a finished result folder; returns its path.
+
+    results: what the tables of the folder hold, where that is known already. Raises UsageError where the
+    folder is none of ours, OutputError where the report cannot be written.
+    """
+    record = read_run(folder)
+    rulebook = recorded_rulebook(record)
+    contents = gather(folder, results or read_folder(folder), record, rulebook)
+    target = target or folder / FILE
+    text = render(contents, _pictures(contents, folder, options, images, progress))
+    part = target.with_name(f"{target.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
+        os.replace(part, target)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise not_writable(target, error) from None
+    return target
+
+
+def _pictures(
+    contents: Contents, folder: Path, options: Options, images: Path | None, progress: Progress | None
+) -> list[Shown]:
+    """Pictures of the worst cases of each team, more of them where there are few teams."""
+    each = max(1, min(WORST, MOST_PICTURES // max(len(contents.teams), 1)))
+    by_team = groupby(contents.worst, key=lambda one: one.team)
+    wanted = [(one.team, one.case) for _, own in by_team for one in islice(own, each)][:MOST_PICTURES]
+    if not wanted:
+        return []
+    rulebook = recorded_rulebook(contents.record)
+    drawn = draw_all(folder, rulebook, wanted, options=options, images=images, progress=progress)
+    return [
+        Shown(team, case, why_not=one)
+        if isinstance(one, str)
+        else Shown(team, case, one.alt, one.caption, base64.b64encode(one.png).decode())
+        for (team, case), one in drawn.items()
+    ]
