@@ -58,7 +58,8 @@ ALLOWED = {
     "surfaces": {"lesions", "metrics.surface", "surfel_table"},
     "blocks": {"errors", "ranking.rules"},
     "challenge": {"blocks", "errors", "metrics.pooled", "metrics.registry", "ranking.rules"},
-    "config": {"challenge", "errors"},
+    "bundle": set(),
+    "config": {"bundle", "challenge", "errors"},
     "policy": {"blocks", "challenge", "errors", "model"},
     "pooling": {
         *("challenge", "metrics.pooled", "metrics.registry", "model", "policy", "score_table", "tables"),
@@ -104,6 +105,7 @@ ALLOWED = {
         *("ranking.stability", "robustness", "tables"),
     },
     "state": {"errors", "model"},
+    "sources": {"errors", "state"},
     "results": {
         *("challenge", "errors", "model", "score_files", "score_table", "score_text", "state", "tables"),
         "detail_table",
@@ -166,6 +168,7 @@ ALLOWED = {
             "results",
         ),
         *("dask_engine", "score_table", "scoring", "signature", "state", "strata", "supervisor"),
+        "sources",
     },
     "advice.literature": set(),
     "advice.findings": {
@@ -189,21 +192,102 @@ ALLOWED = {
     "metric_table": {"blocks", "challenge", "errors", "metrics.registry"},
     "joining": {
         *("challenge", "errors", "metadata", "pipeline", "pooling", "results", "score_files"),
-        *("detail_table", "score_table", "state", "tables"),
+        *("detail_table", "score_table", "sources", "state", "tables"),
     },
     "slurm": {"cases", "challenge", "errors", "pipeline", "results", "state"},
-    "screen": {"errors", "gate", "leaderboard", "pipeline", "planning", "tables", "validation"},
-    "cli.options": {"archives", "cpus", "pipeline"},
-    "cli.terminal": {"cli.options", "errors", "screen"},
-    "cli.scoring": {
-        *("cli.options", "cli.terminal", "config", "pipeline", "planning", "slurm", "validation"),
+    "text_tables": {"errors"},
+    "progress": {"errors"},
+    "screen": {
+        *("errors", "gate", "leaderboard", "pipeline", "planning", "progress", "tables", "text_tables"),
+        *("slurm", "validation"),
     },
-    "cli.folders": {"cli.options", "cli.terminal", "config", "joining", "results"},
+    "starter": {"blocks", "challenge", "config", "errors", "ranking.rules", "ranking.steps", "state"},
+    "export.names": set(),
+    "export.finished": {
+        *("challenge", "config", "errors", "export.names", "results", "score_files", "score_table", "tables"),
+    },
+    "export.synapse": {"errors", "export.finished", "export.names", "leaderboard", "tables"},
+    "export.grand_challenge": {"export.finished", "export.names"},
+    "export.medperf": {"export.finished", "tables"},
+    "export.nnunet": {"challenge", "errors", "export.finished", "export.names"},
+    "export.challenger": {
+        *("challenge", "errors", "export.finished", "export.names", "model", "score_table", "tables"),
+    },
+    "export.formats": {
+        *("errors", "export.finished", "export.names", "state"),
+        *("export.challenger", "export.grand_challenge", "export.medperf", "export.nnunet", "export.synapse"),
+    },
+    "cli.examples": set(),
+    "cli.completion": {"bundle"},
+    "pictures.model": {"errors", "model"},
+    "pictures.planes": {"nifti"},
+    "pictures.choice": {"challenge", "metrics.registry", "model"},
+    "pictures.page": {"errors"},
+    "pictures.panels": {"nifti", "pictures.page", "pictures.planes"},
+    "pictures.drawers": {
+        *("challenge", "errors", "model", "nifti", "volumes"),
+        *("pictures.choice", "pictures.model", "pictures.page", "pictures.panels"),
+    },
+    "pictures.masks": {
+        *("challenge", "errors", "inputs", "lesions", "metrics.registry", "nifti", "regions", "volumes"),
+        *("pictures.choice", "pictures.drawers", "pictures.page", "pictures.panels", "pictures.planes"),
+        *("tasks", "tasks.marking"),
+    },
+    "pictures.images": {
+        *("errors", "inputs", "metrics.registry", "tasks", "pictures.choice", "pictures.drawers"),
+        *("pictures.masks", "pictures.page", "pictures.panels", "pictures.planes"),
+    },
+    "pictures.maps": {
+        *("errors", "inputs", "nifti", "tasks", "pictures.choice", "pictures.drawers", "pictures.masks"),
+        *("pictures.page", "pictures.panels", "pictures.planes"),
+    },
+    "pictures.points": {
+        *("errors", "inputs", "tasks", "pictures.drawers", "pictures.masks", "pictures.page"),
+        *("pictures.panels", "pictures.planes"),
+    },
+    "pictures.drawing": {
+        *("challenge", "errors", "model", "pictures.drawers", "pictures.images", "pictures.maps"),
+        *("pictures.masks", "pictures.model", "pictures.page", "pictures.points"),
+    },
+    "pictures.finding": {
+        *("archives", "cases", "challenge", "errors", "metadata", "model", "pictures.model", "scoring"),
+        *("sources", "tables"),
+    },
+    "pictures.showing": {
+        *("archives", "config", "errors", "results", "sources", "state"),
+        *("pictures.drawing", "pictures.finding", "pictures.model"),
+    },
+    "pictures.worst": {
+        *("challenge", "errors", "model", "pipeline", "sources", "supervisor"),
+        *("pictures.drawing", "pictures.finding", "pictures.model"),
+    },
+    "report.charts": set(),
+    "report.contents": {
+        *("challenge", "errors", "metrics.registry", "ranking.steps", "results", "score_table", "tables"),
+    },
+    "report.details": {"detail_table", "errors", "tables"},
+    "report.figures": {
+        *("metrics.registry", "ranking.steps", "report.charts", "report.contents", "report.details"),
+        "tables",
+    },
+    "report.page": {"errors", "report", "report.charts", "report.contents", "report.details", "report.figures"},
+    "reporting": {
+        *("config", "pictures.worst", "pipeline", "report.contents", "report.page", "results", "state"),
+    },
+    "cli.options": {"archives", "cli", "cli.completion", "cpus", "pipeline"},
+    "cli.terminal": {"cli.options", "errors", "pipeline", "reporting", "screen"},
+    "cli.scoring": {
+        *("cli.options", "cli.terminal", "config", "errors", "pipeline", "planning", "slurm", "validation"),
+    },
+    "cli.folders": {
+        *("cli.options", "cli.terminal", "config", "errors", "export.formats", "joining", "pipeline"),
+        *("pictures.showing", "results"),
+    },
     "cli.bundled": {
         *("advice.advisers", "advice.findings", "cli.options", "cli.terminal", "config", "cpus"),
-        "metric_table",
+        *("metric_table", "starter"),
     },
-    "cli.entry": {"cli.bundled", "cli.folders", "cli.scoring"},
+    "cli.entry": {"cli.bundled", "cli.examples", "cli.folders", "cli.scoring"},
     "__main__": {"cli.main"},
 }
 MODULES = sorted(

@@ -156,7 +156,7 @@ def distribution(contents: Contents, column: Column, points: int) -> Chart:
     """Box plot over cases of every team; points is the place of the column in the embedded numbers."""
     scale = scale_of_column(column)
     lost = [code for code, status in enumerate(contents.statuses) if status in PENALIZED]
-    bars: list[Bar] = []
+    bars = _ends(contents, column, scale)
     dots: list[Dot] = []
     notes = []
     for at, values in enumerate(column.values):
@@ -179,6 +179,26 @@ def distribution(contents: Contents, column: Column, points: int) -> Chart:
     better = {True: ", smaller is better", False: ", larger is better", None: ""}[column.smaller]
     bent = ", logarithmic beyond 1" if scale.bent else ""
     return Chart(contents.teams, scale.ticks(), bars, dots, label + better + bent, alt, notes, points)
+
+
+def _ends(contents: Contents, column: Column, scale: Scale) -> list[Bar]:
+    """The interval of a number over all cases, where two further columns hold its ends."""
+    ends = [
+        [
+            one
+            for one in contents.columns
+            if (one.region, one.metric) == (column.region, f"{column.metric}_{end}")
+        ]
+        for end in ("lower", "upper")
+    ]
+    if column.of_cases or not all(ends):
+        return []
+    low, high = (one[0].values[:, 0].tolist() for one in ends)
+    return [
+        Bar(at, scale.at(one), scale.at(other), "interval", f"interval {short(one)} to {short(other)}")
+        for at, (one, other) in enumerate(zip(low, high, strict=True))
+        if one == one and other == other
+    ]
 
 
 def scale_of_column(column: Column) -> Scale:

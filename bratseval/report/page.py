@@ -65,6 +65,7 @@ def render(contents: Contents, pictures: Sequence[Shown]) -> str:
                 name: getattr(figures, name)(contents)
                 for name in ("intervals", "blobs", "podium", "kendall", "significance", "schemes")
             },
+            intervals=any(column.metric.endswith("_lower") for column in contents.columns),
             podium_columns=[
                 embedded[at]
                 for at, column in enumerate(contents.columns)

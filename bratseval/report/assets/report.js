@@ -165,10 +165,33 @@
     draw();
   };
 
+  // On paper the dots are part of the picture below them, which stretches to the width of the paper.
+  const MOST_ON_PAPER = 3000;
+  const printed = (plot) => {
+    const own = column(Number(plot.dataset.points)), row = Number(plot.dataset.row);
+    if (own.values.length > MOST_ON_PAPER) return;
+    const group = document.createElementNS("http://www.w3.org/2000/svg", "g");
+    group.classList.add("printed");
+    own.values.forEach((value, index) => {
+      if (Number.isNaN(value)) return;
+      const dot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
+      const status = statusOf(own, index);
+      dot.setAttribute("class", PENALIZED.has(status) ? "case lost" : status === "ok" ? "case" : "case ruled");
+      dot.setAttribute("cx", `${100 * along(own, value)}%`);
+      dot.setAttribute("cy", (Math.floor(index / cases.length) + 0.5 + 0.62 * jitter(index % cases.length)) * row);
+      dot.setAttribute("r", 2.5);
+      group.append(dot);
+    });
+    $("svg", plot).append(group);
+  };
+
   // --- the podium plot ---------------------------------------------------------------------------
   const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
   const hue = (team) => color(["--blue", "--orange", "--green", "--purple", "--amber", "--sky", "--ink", "--soft"][team % 8]);
+  let podiumDrawn = false;
   const podium = () => {
+    if (podiumDrawn) return;
+    podiumDrawn = true;
     const choice = $("#podium-column"), canvas = $("#podium-canvas"), figure = $("#podium-plot");
     for (const index of choice.dataset.columns.split(" ")) {
       const option = make("option", data.columns[index].name, choice);
@@ -406,8 +429,17 @@
     clearTimeout(waiting);
     waiting = setTimeout(() => { for (const redraw of redraws) redraw(); }, 150);
   });
+  let before;
   addEventListener("beforeprint", () => {
-    for (const plot of plots) if (plot.offsetParent) show(plot);
+    before = document.documentElement.dataset.theme;
+    document.documentElement.dataset.theme = "light";
+    if ($("#podium-column")) podium();
+    for (const redraw of redraws) redraw();
+    for (const plot of plots) if (plot.offsetParent) printed(plot);
+  });
+  addEventListener("afterprint", () => {
+    if (before) document.documentElement.dataset.theme = before; else delete document.documentElement.dataset.theme;
+    for (const group of $$("svg .printed")) group.remove();
     for (const redraw of redraws) redraw();
   });
 })();
