@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import os
-from itertools import groupby, islice
+from itertools import groupby, zip_longest
 from pathlib import Path
 
 from bratseval.config import recorded_rulebook
 from bratseval.pictures.worst import draw_all
 from bratseval.pipeline import Options, Progress
-from bratseval.report.contents import WORST, Contents, gather
+from bratseval.report.contents import Contents, gather
 from bratseval.report.page import Shown, render
 from bratseval.results import Results, read_folder, read_run
 from bratseval.state import not_writable
@@ -24,19 +24,21 @@ def write_report(
     options: Options,
     target: Path | None = None,
     images: Path | None = None,
+    each: int = 1,
     results: Results | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Write the report of a finished result folder; returns its path.
 
-    results: what the tables of the folder hold, where that is known already. Raises UsageError where the
+    each: worst cases of a team that are drawn; results: what the tables of the folder hold, where that is
+    known already. Raises UsageError where the
     folder is none of ours, OutputError where the report cannot be written.
     """
     record = read_run(folder)
     rulebook = recorded_rulebook(record)
     contents = gather(folder, results or read_folder(folder), record, rulebook)
     target = target or folder / FILE
-    text = render(contents, _pictures(contents, folder, options, images, progress))
+    text = render(contents, _pictures(contents, folder, options, images, each, progress))
     part = target.with_name(f"{target.name}.part")
     try:
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -48,12 +50,17 @@ def write_report(
 
 
 def _pictures(
-    contents: Contents, folder: Path, options: Options, images: Path | None, progress: Progress | None
+    contents: Contents,
+    folder: Path,
+    options: Options,
+    images: Path | None,
+    each: int,
+    progress: Progress | None,
 ) -> list[Shown]:
-    """Pictures of the worst cases of each team, more of them where there are few teams."""
-    each = max(1, min(WORST, MOST_PICTURES // max(len(contents.teams), 1)))
-    by_team = groupby(contents.worst, key=lambda one: one.team)
-    wanted = [(one.team, one.case) for _, own in by_team for one in islice(own, each)][:MOST_PICTURES]
+    """Pictures of the worst cases of each team, one of every team before a second one."""
+    by_team = [[*own][:each] for _, own in groupby(contents.worst, key=lambda one: one.team)]
+    chosen = [one for turn in zip_longest(*by_team) for one in turn if one is not None][:MOST_PICTURES]
+    wanted = [(one.team, one.case) for one in contents.worst if one in chosen]
     if not wanted:
         return []
     rulebook = recorded_rulebook(contents.record)

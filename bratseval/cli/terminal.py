@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from bratseval.cli.options import one_of
+
+if TYPE_CHECKING:
+    from bratseval.pipeline import Ended, Options
 
 
 @contextmanager
@@ -42,11 +46,31 @@ def screen_of(given: Mapping[str, Any], formats: tuple[str, ...] = ("text", "jso
         raise typer.Exit(70) from None
 
 
+def add_report(ended: Ended, output: Path, options: Options, given: Mapping[str, Any]) -> None:
+    """report.html beside the tables of a finished command, unless it is one shard of several."""
+    if given["report"] and ended.run["shard"][1] == 1:
+        from bratseval import reporting
+
+        reporting.write_report(
+            output, options, images=given["images"], each=given["pictures"], results=ended.results
+        )
+
+
 def columns() -> int:
     """Width of text on stdout: the terminal's, within what is readable."""
     import shutil
 
     return min(max(shutil.get_terminal_size((80, 24)).columns, 40), 110)
+
+
+def hanging(text: str, indent: str) -> str:
+    """Text whose further lines are indented on a terminal; one line elsewhere, for grep and the like."""
+    import sys
+    import textwrap
+
+    if not sys.stdout.isatty():
+        return text
+    return textwrap.fill(text, columns(), subsequent_indent=indent, break_on_hyphens=False)
 
 
 def print_json(document: Any) -> None:

@@ -24,7 +24,7 @@ SMALL_TABLES = (
     *("schemes.csv", "agreement.csv", "strata.csv"),
 )
 HARDEST = 20  # cases listed as the hardest
-WORST = 3  # cases of every team listed as its worst
+WORST = 10  # cases of every team listed as its worst
 ABSENT = 255  # status where there is no row
 
 
