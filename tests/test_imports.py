@@ -101,7 +101,7 @@ ALLOWED = {
         *("model", "score_table"),
     },
     "doubt": {
-        *("challenge", "leaderboard", "pairwise", "ranking.rules", "ranking.significance"),
+        *("challenge", "errors", "leaderboard", "pairwise", "ranking.rules", "ranking.significance"),
         *("ranking.stability", "robustness", "tables"),
     },
     "state": {"errors", "model"},
@@ -263,7 +263,7 @@ ALLOWED = {
     },
     "report.charts": set(),
     "report.contents": {
-        *("challenge", "errors", "metrics.registry", "ranking.steps", "results", "score_table", "tables"),
+        *("challenge", "errors", "metrics.registry", "results", "score_table", "tables"),
     },
     "report.details": {"detail_table", "errors", "tables"},
     "report.figures": {
@@ -281,7 +281,7 @@ ALLOWED = {
     },
     "cli.folders": {
         *("cli.options", "cli.terminal", "config", "errors", "export.formats", "joining", "pipeline"),
-        *("pictures.showing", "results"),
+        *("cli.completion", "pictures.showing", "reporting", "results"),
     },
     "cli.bundled": {
         *("advice.advisers", "advice.findings", "cli.options", "cli.terminal", "config", "cpus"),

@@ -13,7 +13,6 @@ import numpy as np
 from bratseval.challenge import Challenge, Rulebook
 from bratseval.errors import printable
 from bratseval.metrics.registry import find_metric
-from bratseval.ranking.steps import rank
 from bratseval.results import Results
 from bratseval.score_table import ScoreTable, pairs, places_of
 from bratseval.tables import PENALIZED, column_name, read_rows
@@ -183,7 +182,10 @@ def _badness(ranked: Sequence[Column], values: Sequence[np.ndarray]) -> np.ndarr
     places = np.full((len(ranked), len(values[0])), np.nan)
     for at, (column, of_cases) in enumerate(zip(ranked, values, strict=True)):
         known = ~np.isnan(of_cases)
-        places[at, known] = rank((-of_cases if column.smaller else of_cases)[known], "average")
+        _, which, counts = np.unique(
+            (-of_cases if column.smaller else of_cases)[known], return_inverse=True, return_counts=True
+        )
+        places[at, known] = (counts.cumsum() - (counts - 1) / 2)[which]  # ties share the mean of their places
     counts = (~np.isnan(places)).sum(axis=0)
     return np.where(counts > 0, np.nansum(places, axis=0) / np.maximum(counts, 1), np.nan)
 

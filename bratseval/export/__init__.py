@@ -1,0 +1,1 @@
+"""Finished result folders in the formats of other platforms and tools, a module each."""
