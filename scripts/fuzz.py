@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 
 ROOT = Path(__file__).parents[1]
 FINDINGS = ROOT / "fuzz-findings"
-NAMES = ("nifti", "yaml", "csv", "archives")
+NAMES = ("nifti", "png", "yaml", "csv", "tables", "archives")
 MOST_SECONDS = 2.0
 MOST_GROWTH = 256 << 20  # of the peak memory, by one input
 ADDRESS_SPACE = 8 << 30  # beyond it MemoryError, before the machine suffers

@@ -10,7 +10,7 @@ import typer
 
 from bratseval import __version__
 from bratseval.cli.options import ChallengeArgument, Format, NoColor
-from bratseval.cli.terminal import columns, print_json, screen_of
+from bratseval.cli.terminal import columns, hanging, print_json, screen_of
 
 
 def list_challenges(format: Format = "text") -> None:
@@ -25,8 +25,10 @@ def list_challenges(format: Format = "text") -> None:
         return
     width = max(len(one.name) for one in loaded)
     for one in loaded:
-        print(f"{one.name:{width}}  {compared[one.name]['parity']:10}  {one.title}")
-    print(*(f"{state}: {meaning}" for state, meaning in PARITY_STATES.items()), sep="\n")
+        start = f"{one.name:{width}}  {compared[one.name]['parity']:10}  "
+        print(hanging(start + one.title, " " * min(len(start), columns() // 2)))
+    for state, meaning in PARITY_STATES.items():
+        print(hanging(f"{state}: {meaning}", "  "))
 
 
 def show(challenge: ChallengeArgument, format: Format = "text") -> None:
@@ -41,7 +43,7 @@ def show(challenge: ChallengeArgument, format: Format = "text") -> None:
             print_json(resolved)
         else:
             yaml = YAML()
-            yaml.width = 110
+            yaml.width = columns()
             yaml.dump(resolved, sys.stdout)
 
 
@@ -64,6 +66,25 @@ def check(
         if format == "json":
             facts = {"name": rulebook.challenge.name, "config": rulebook.digest, "valid": True}
             print_json({**facts, "advice": [asdict(one) for one in advice]})
+
+
+def init(
+    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="The file to write.")],
+    extends: Annotated[
+        str, typer.Option(metavar="NAME", help="What it extends: a bundled name, or a file.")
+    ] = "generic-segmentation",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    format: Format = "text",
+    no_color: NoColor = False,
+) -> None:
+    """Write a challenge file to begin with: what is changed first, with the values that are allowed."""
+    with screen_of({"format": format, "no_color": no_color}) as screen:
+        from bratseval.starter import write_starter
+
+        challenge = write_starter(file, extends, overwrite)
+        if format == "json":
+            print_json({"name": challenge.name, "extends": extends, "file": str(file)})
+        screen.verdict(f"{challenge.name} extends {extends}; written to {file}")
 
 
 def advise_challenge(
@@ -152,5 +173,6 @@ def info() -> None:
         "ruamel.yaml",
         "nibabel",
         "pillow",
+        "matplotlib",
     ):
         print(f"{package} {version(package)}")

@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from bratseval.cli import completion
+
 if TYPE_CHECKING:
     from bratseval.pipeline import Options
 
 ChallengeArgument = Annotated[
-    str, typer.Argument(metavar="CHALLENGE", help="Bundled name or path of a YAML file.")
+    str,
+    typer.Argument(
+        metavar="CHALLENGE",
+        help="Bundled name or path of a YAML file.",
+        autocompletion=completion.challenges,
+    ),
 ]
 Submissions = Annotated[
     Path,
@@ -159,6 +166,29 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
         ],
         False,
     ),
+    "report": (
+        Annotated[
+            bool,
+            typer.Option("--report/--no-report", envvar="BRATSEVAL_REPORT", help="Write report.html too."),
+        ],
+        True,
+    ),
+    "images": (
+        Annotated[
+            Path | None,
+            typer.Option(
+                metavar="DIR", help="Images, each named with its case, for the pictures in the report."
+            ),
+        ],
+        None,
+    ),
+    "pictures": (
+        Annotated[
+            int,
+            typer.Option(min=0, max=10, help="Worst cases of each team that the report shows as pictures."),
+        ],
+        1,
+    ),
     "format": (Format, "text"),
     "quiet": (
         Annotated[bool, typer.Option("-q", "--quiet", help="Print only problems and the verdict.")],
@@ -173,6 +203,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
 READING = ("jobs", "timeout", "memory", "geometry", "max_members", "max_unpacked", "max_ratio", "metadata")
 ELSEWHERE = ("scheduler", "shards")
 SCORING = ("institution", "shard", "resume", "overwrite", "seed")
+REPORT = ("report", "images", "pictures")
 RANKING = ("allow_incomplete", "compare_schemes")
 SCREEN = ("fail_on", "quiet", "verbose", "no_color")
 

@@ -14,6 +14,7 @@ from bratseval.cli.options import (
     OPTIONS,
     RANKING,
     READING,
+    REPORT,
     SCORING,
     SCREEN,
     ChallengeArgument,
@@ -25,10 +26,10 @@ from bratseval.cli.options import (
     options_of,
     taking,
 )
-from bratseval.cli.terminal import print_json, screen_of
+from bratseval.cli.terminal import add_report, print_json, screen_of
 
 
-@taking(*READING, *ELSEWHERE, *SCORING, *RANKING, "format", *SCREEN)
+@taking(*READING, *ELSEWHERE, *SCORING, *RANKING, *REPORT, "format", *SCREEN)
 def run(
     challenge: ChallengeArgument,
     submissions: Submissions,
@@ -58,10 +59,11 @@ def run(
             return
         with screen.progress() as progress:
             ended = pipeline.run(rulebook, submissions, references, output, options, progress)
+            add_report(ended, output, options, given)
         screen.ended(ended, output)
 
 
-@taking(*READING, *ELSEWHERE, *SCORING, "format", *SCREEN)
+@taking(*READING, *ELSEWHERE, *SCORING, *REPORT, "format", *SCREEN)
 def evaluate(
     challenge: ChallengeArgument,
     predictions: Predictions,
@@ -87,6 +89,7 @@ def evaluate(
         rulebook = load_rulebook(challenge)
         with screen.progress() as progress:
             ended = pipeline.evaluate(rulebook, predictions, team, references, output, options, progress)
+            add_report(ended, output, options, given)
         screen.ended(ended, output)
 
 
@@ -108,14 +111,15 @@ def validate(
     format: Annotated[
         str,
         typer.Option(
-            metavar="text|json|github|junit",
-            help="What goes to stdout: nothing, one JSON document, GitHub annotations, JUnit XML.",
+            metavar="text|json|github|junit|synapse",
+            help="What goes to stdout: nothing, one JSON document, GitHub annotations, JUnit XML, or the "
+            "status that Synapse takes as annotations.",
         ),
     ] = "text",
     **given: Any,
 ) -> None:
     """Check a submission without scoring it: names, geometry, labels and ranges, every problem at once."""
-    with screen_of({**given, "format": format}, ("text", "json", "github", "junit")) as screen:
+    with screen_of({**given, "format": format}, ("text", "json", "github", "junit", "synapse")) as screen:
         from bratseval import validation
         from bratseval.config import load_rulebook
 
@@ -130,6 +134,7 @@ def validate(
     *(name for name in READING if name != "jobs"),
     *(name for name in SCORING if name not in ("shard", "resume")),  # every shard is one that resumes
     *RANKING,
+    *REPORT,
     "format",
     *SCREEN,
 )
@@ -162,6 +167,7 @@ def slurm(
     with screen_of(given) as screen:
         from bratseval import slurm as jobs
         from bratseval.config import load_rulebook
+        from bratseval.errors import counted
 
         options = options_of({**given, "jobs": cpus})
         lines = jobs.directives(mem, time, partition, account, sbatch or ())
@@ -175,10 +181,10 @@ def slurm(
             jobs.number_of_shards(cases, shards),
             cpus,
             (*places, *_changed(given, (*READING, *SCORING))),
-            _changed(given, ("metadata", "overwrite", "seed", *RANKING, "fail_on")),
+            _changed(given, ("metadata", "overwrite", "seed", *RANKING, *REPORT, "fail_on")),
             lines,
         )
-        jobs.write(job, rulebook.digest, options.overwrite, anew=submit)
+        jobs.write(job, rulebook.digest, options.overwrite)
         array, merging = jobs.submit(job) if submit else (None, None)
         if given["format"] == "json":
             facts = {"teams": teams, "cases": cases, "shards": job.shards, "output": str(output)}
@@ -187,9 +193,10 @@ def slurm(
         elif not submit:
             print(jobs.commands(job), end="")
         done = f"submitted: jobs {array} and, after it, {merging}" if submit else "written"
+        rule = "" if shards else f", one per {jobs.CASES_PER_SHARD} cases"
         screen.verdict(
-            f"{done}: {teams} teams, {cases} cases of theirs in {job.shards} shards; "
-            f"scripts and logs in {job.place}"
+            f"{done}: {counted(teams, 'team')}, {counted(cases, 'case')} of theirs in "
+            f"{counted(job.shards, 'shard')}{rule}; scripts and logs in {job.place}"
         )
 
 
@@ -199,5 +206,6 @@ def _changed(given: Mapping[str, Any], names: Iterable[str]) -> tuple[str, ...]:
     for name in names:
         if (value := given.get(name, OPTIONS[name][1])) != OPTIONS[name][1]:
             flag = f"--{name.replace('_', '-')}"
-            words.append(flag if value is True else f"{flag}={value}")
+            switch = {True: flag, False: f"--no-{flag.removeprefix('--')}"}
+            words.append(switch[value] if isinstance(value, bool) else f"{flag}={value}")
     return tuple(words)

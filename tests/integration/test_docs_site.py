@@ -102,7 +102,8 @@ def opened(page: str, profile: Path) -> tuple[str, str]:
 
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
 @pytest.mark.parametrize(
-    "page", ["index.html", "metrics/hd95.html", "challenges/brats2024-gli.html", "commands.html", "python.html"]
+    "page",
+    ["index.html", "metrics/hd95.html", "challenges/brats2024-gli.html", "commands.html", "python.html"],
 )
 def test_pages_open_from_disk_without_an_error(site: Path, tmp_path: Path, page: str) -> None:
     text, console = opened(f"file://{site / page}", tmp_path)
