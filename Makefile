@@ -47,7 +47,7 @@ docs: $(DOCS)/.installed
 # Needs Debian's chromium, without which the pages are not opened.
 test-docs: $(DOCS)/.installed
 	$(DOCS)/bin/python -m pip install --quiet pytest
-	$(DOCS)/bin/python -m pytest -v -m docs tests/test_docs_site.py
+	$(DOCS)/bin/python -m pytest -v -m docs tests/test_docs.py tests/integration/test_docs_site.py
 
 $(DOCS)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(DOCS)

@@ -186,7 +186,7 @@ class Challenge(Model):
         if isinstance(self.ranking.missing, dict):
             costs += [(f"ranking.missing.{name}", name, cost) for name, cost in self.ranking.missing.items()]
         faults = [
-            (place, _wrong_cost(cost, find_metric(self.metrics[column].metric)[1], self.table))
+            (place, _wrong_cost(cost, find_metric(self.metrics[column].metric)[1], self))
             for place, column, cost in costs
             if column in self.metrics and column not in (*self.ranking.absolute, *self.ranking.directions)
         ]
@@ -412,11 +412,14 @@ def _is_pooled(spec: MetricSpec) -> bool:
     return find_metric(spec.metric)[1].reads == "pooled"
 
 
-def _wrong_cost(cost: Penalty | None, entry: Metric, table: SubjectTable | None) -> str:
+def _wrong_cost(cost: Penalty | None, entry: Metric, challenge: Challenge) -> str:
     """Why a failure must not cost this: no such value exists, or the worst measured one is worse."""
-    best, worst = entry.best, entry.worst
+    best, worst, table, grid = entry.best, entry.worst, challenge.table, challenge.expected.grid
     if best is None or worst is None or cost is None:
         return ""
+    if entry.unit == "voxels" and grid is not None and isinstance(cost, float):
+        voxels = math.prod(grid.shape)  # all of which a field may fold
+        return f"{cost:g} is less than the {voxels} voxels of expected.grid" if cost < voxels else ""
     if entry.name == "rating_mae" and table and table.low is not None and table.high is not None:
         largest = table.high - table.low
         small = isinstance(cost, float) and cost < largest
@@ -425,13 +428,16 @@ def _wrong_cost(cost: Penalty | None, entry: Metric, table: SubjectTable | None)
         return ""  # the share of a prediction without a liver; and no lesions are found where nothing is
     low, high = sorted((best, worst))
     if cost == "grid_diagonal":
-        return "" if worst == math.inf else f"grid_diagonal is no value from {low:g} to {high:g}"
+        if worst != math.inf:
+            return f"grid_diagonal is no value from {low:g} to {high:g}"
+        return "" if entry.unit == "mm" else f"grid_diagonal is a distance, and {entry.name} is none"
     if not low <= cost <= high:
         return f"{cost:g} is no value from {low:g} to {high:g}"
     if math.isinf(worst):  # no number is the worst
         return f"{cost:g} is the best value, and so no penalty" if cost == best else ""
-    # The official SSIM of a missing image is 0, although a bad one may have less.
-    if cost == worst or worst < 0 >= cost:
+    # The official SSIM of a missing image is 0; an image that is worse has to be made so on purpose, while a
+    # correlation falls below 0 by chance.
+    if cost == worst or (entry.reads == "intensity" and worst < 0 >= cost):
         return ""
     return f"{cost:g} is better than the worst value, {worst:g}, so that breaking a file could help"
 

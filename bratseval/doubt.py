@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bratseval.challenge import Challenge
+from bratseval.errors import Problem
 from bratseval.leaderboard import Leaderboard, best_first
 from bratseval.pairwise import SUPERIORITY_COLUMNS, significance, significance_csv, superiority_rows
 from bratseval.ranking.rules import Ranking
@@ -21,19 +22,29 @@ from bratseval.robustness import (
     kendall_summary,
     leave_one_out,
     leave_one_out_csv,
+    rank_intervals,
     stability_csv,
 )
 from bratseval.tables import csv_text
 
+MOST_NAMED = 10  # teams in a sentence
+# Teams of which every pair is tested: 150 take half a minute and 2 GB, and both grow with the square.
+MOST_PAIRED = 150
+
 
 @dataclass(slots=True)
 class Doubt:
-    """Tables (name -> text or pieces), facts for run.json, tiers by team, and sentences for the screen."""
+    """Tables (name -> text or pieces), facts for run.json, tiers by team, and sentences for the screen.
+
+    intervals: by team, between which ranks the middle 95 % of the bootstrap draws are.
+    """
 
     tables: dict[str, str | Iterable[str]] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
     tiers: Mapping[str, int] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     sentences: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
 
 def examine(
@@ -45,7 +56,14 @@ def examine(
     scores = board.scores
     if len(scores.teams) < 2:
         return doubt
-    if any(case for _, case in scores.cases):
+    if len(scores.teams) > MOST_PAIRED:
+        message = (
+            f"pairs of teams are tested for up to {MOST_PAIRED} teams, here are {len(scores.teams)}: "
+            "there are no tiers, no significance.csv and no superiority.csv"
+        )
+        hint = "rank a table of fewer teams, such as the first of this leaderboard, to have them"
+        doubt.problems.append(Problem("note", "RUN021", message, hint))
+    elif any(case for _, case in scores.cases):
         _test_pairs(doubt, board, spec)
     if len(scores.cases) > 1:
         _vary_cases(doubt, board, spec)
@@ -89,6 +107,7 @@ def _vary_cases(doubt: Doubt, board: Leaderboard, spec: Ranking) -> None:
         return
     drawn, kendall = bootstrap_places(scores, spec, board.places)
     doubt.tables["stability.csv"] = stability_csv(scores, board.places, drawn, left_out)
+    doubt.intervals = rank_intervals(scores, drawn)
     doubt.tables["rank_frequencies.csv"] = frequencies_csv(scores, drawn)
     doubt.record["bootstrap"] = {
         "draws": spec.bootstrap,
@@ -98,6 +117,8 @@ def _vary_cases(doubt: Doubt, board: Leaderboard, spec: Ranking) -> None:
     }
     shares = first_places(drawn).mean(axis=1)
     often = [f"{scores.teams[i]} {shares[i]:.0%}" for i in np.argsort(-shares, kind="stable") if shares[i]]
+    more = f" and {len(often) - MOST_NAMED} more teams" if len(often) > MOST_NAMED else ""
     doubt.sentences.append(
-        f"first, alone or tied, in {spec.bootstrap} bootstrap draws of the cases: {', '.join(often)}"
+        f"first, alone or tied, in {spec.bootstrap} bootstrap draws of the cases: "
+        f"{', '.join(often[:MOST_NAMED])}{more}"
     )

@@ -14,7 +14,7 @@ class Problem:
     """What is wrong, where, and what to do about it.
 
     ``code`` is stable (CFG config, SUB submission, NII file, GEO geometry, LBL labels,
-    CSV tables, RUN execution, OUT output); ``message`` is one sentence with the found
+    CSV tables, RUN execution, OUT output, PIC pictures); ``message`` is one sentence with the found
     and the expected value; ``hint`` says what to do.
     """
 
@@ -48,6 +48,27 @@ def printable(text: str) -> str:
 def harmless(text: str) -> str:
     """Printable text that the log of a GitHub job takes for no command of its runner either."""
     return printable(text).replace("##[", "# #[")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number before its noun: 1 case, 2 cases."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def as_sentences(problems: Iterable[Problem]) -> list[str]:
+    """A line for each problem: severity, code, message."""
+    return [harmless(f"{p.severity}[{p.code}] {p.message}") for p in problems]
+
+
+def within(lines: Sequence[str], longest: int) -> str:
+    """As many lines as fit into so many characters, cut at a whole line; `(+12 more)` counts the others."""
+    if len(whole := "\n".join(lines)) <= longest:
+        return whole
+    for shown in range(min(len(lines) - 1, longest), 0, -1):
+        text = "\n".join([*lines[:shown], f"(+{len(lines) - shown} more)"])
+        if len(text) <= longest:
+            return text
+    return f"(+{len(lines)} more)"
 
 
 class BratsevalError(Exception):

@@ -1,4 +1,4 @@
-"""What `validate` says to machines: JSON to mail, annotations of GitHub, JUnit XML. Text in, text out."""
+"""What `validate` says to machines: JSON to mail, annotations of GitHub and Synapse, JUnit XML."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from xml.etree import ElementTree
 
-from bratseval.errors import Problem, harmless
+from bratseval.errors import Problem, as_sentences, counted, harmless, within
 from bratseval.validation import Checked
 
 LONGEST = 500  # characters of a summary: what Synapse takes for an annotation
@@ -22,26 +22,14 @@ def verdict(checked: Checked) -> str:
     state = {3: "references unusable", 4: "incomplete"}.get(checked.exit_code, "invalid")
     state = "valid" if checked.valid else state
     numbers = ", ".join(
-        f"{counts[f'{kind}s']} {kind}{'s' if counts[f'{kind}s'] > 1 else ''}"
-        for kind in ("error", "warning", "note")
-        if counts[f"{kind}s"]
+        counted(counts[f"{kind}s"], kind) for kind in ("error", "warning", "note") if counts[f"{kind}s"]
     )
-    return f"{state}: team {checked.team}, {counts['cases']} cases, {numbers or 'no problem'}"
+    return f"{state}: team {checked.team}, {counted(counts['cases'], 'case')}, {numbers or 'no problem'}"
 
 
 def summary(checked: Checked, longest: int = LONGEST) -> str:
     """The verdict and as many problems as fit, cut at a whole message."""
-    lines = [harmless(verdict(checked))[: longest - 20]]
-    for index, problem in enumerate(checked.problems):
-        left = len(checked.problems) - index
-        line = harmless(f"{problem.severity}[{problem.code}] {problem.message}")
-        # The note about what is left out must fit behind this line, unless it is the last.
-        reserve = 0 if left == 1 else len(f"\n(+{left - 1} more)")
-        if len("\n".join([*lines, line])) + reserve > longest:
-            lines.append(f"(+{left} more)")
-            break
-        lines.append(line)
-    return "\n".join(lines)
+    return within([harmless(verdict(checked))[: longest - 20], *as_sentences(checked.problems)], longest)
 
 
 def as_json(checked: Checked) -> str:
@@ -129,11 +117,21 @@ def as_junit(checked: Checked) -> str:
     return ElementTree.tostring(root, encoding="us-ascii", xml_declaration=True).decode("ascii")
 
 
+def as_synapse(checked: Checked) -> str:
+    """Annotations of a submission: VALIDATED, INVALID or, where that could not be found out, NOT_SCORED."""
+    done = checked.exit_code in (0, 1)
+    document = {
+        "submission_status": ("VALIDATED" if checked.valid else "INVALID") if done else "NOT_SCORED",
+        "submission_errors": within(as_sentences(checked.problems), LONGEST),
+    }
+    return json.dumps(document, sort_keys=True)
+
+
 def stopped(format: str, problems: Sequence[Problem]) -> str:
     """What goes to stdout where a command stopped before it checked anything."""
     if format == "github":
         return "\n".join(map(annotation, problems))
-    return as_junit(Checked("", "", (), tuple(problems), ("error", "warning"), 2))
+    return FORMATS[format](Checked("", "", (), tuple(problems), ("error", "warning"), 2))
 
 
 def _listed(problems: Sequence[Problem]) -> str:
@@ -143,4 +141,4 @@ def _listed(problems: Sequence[Problem]) -> str:
     )
 
 
-FORMATS = {"json": as_json, "github": as_github, "junit": as_junit}
+FORMATS = {"json": as_json, "github": as_github, "junit": as_junit, "synapse": as_synapse}

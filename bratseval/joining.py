@@ -20,6 +20,8 @@ from bratseval.pooling import is_pooled, with_pooled
 from bratseval.results import Results, check_output, read_folder, read_run
 from bratseval.score_files import read_scores, unranked_rows
 from bratseval.score_table import Coded, ScoreTable, concatenated, distinct, pairs, repeats
+from bratseval.sources import joined as joined_sources
+from bratseval.sources import read_sources, write_sources
 from bratseval.state import locked
 from bratseval.tables import KEY_COLUMNS, read_lines, unescaped
 
@@ -77,8 +79,9 @@ def merge(rulebook: Rulebook, folders: Sequence[Path], output: Path, options: Op
         "institutions": sorted({name for r in records for name in r["institutions"]}),
     }
     rank = any(record["command"] in ("run", "merge") for record in records) or len(expected) > 1
-    with locked(output):
+    with locked(output) as state:
         check_output(output, rulebook.digest, options.overwrite)
+        write_sources(state, joined_sources(one for folder in folders for one in read_sources(folder)))
         return finish(rulebook, joined, record, output, options, metadata, started, rank=rank)
 
 
@@ -185,8 +188,10 @@ def rank(rulebook: Rulebook, sources: Sequence[Path], output: Path, options: Opt
         "institutions": [name for name in rows.institution.used if name],
     }
     results = Results(rows, {}, problems, [])
-    with locked(output):
+    with locked(output) as state:
         check_output(output, rulebook.digest, options.overwrite)
+        kept = (one for path in paths for one in read_sources(path.parent))
+        write_sources(state, joined_sources(kept))
         return finish(rulebook, results, run_record, output, options, metadata, started, rank=True)
 
 

@@ -31,7 +31,10 @@ from bratseval.tables import (
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """The ranked teams, best first, baselines last, and the ranks behind the score."""
+    """The ranked teams, best first, baselines last, and the ranks behind the score.
+
+    remarks: sentences on means that are over fewer cases than one would think.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
@@ -39,6 +42,7 @@ class Leaderboard:
     problems: tuple[Problem, ...]
     scores: ScoreGrid
     places: np.ndarray  # (teams,) in the order of scores.teams
+    remarks: tuple[str, ...] = ()
 
     @property
     def leaderboard_csv(self) -> str:
@@ -120,6 +124,7 @@ def rank_teams(rows: Iterable[ScoreRow], challenge: Challenge) -> Leaderboard:
         tuple(problems),
         scores,
         reached,
+        tuple(_partly_empty(scores, spec)),
     )
 
 
@@ -198,6 +203,24 @@ def case_means(scores: ScoreGrid, spec: Ranking) -> np.ndarray:
             alike = scores.grid.cohort[column] and (present == present[0]).all()
             result[team, column] = present[0] if alike else present.mean()
     return result
+
+
+def _partly_empty(scores: ScoreGrid, spec: Ranking) -> Iterator[str]:
+    """A sentence on the columns in which some teams have a mean and others rightly have no value at all."""
+    counts = np.logical_not(np.isnan(scores.grid.for_means(spec.missing))).sum(axis=2)  # (teams, columns)
+    nothing: np.ndarray = np.asarray(scores.grid.empty.all(axis=2))
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for k in scores.by_metric:
+        if nothing[:, k].any() and counts[:, k].any() and not scores.grid.cohort[k]:
+            region, metric = scores.columns[k]
+            alike.setdefault(tuple(counts[:, k].tolist()), []).append(f"{metric} {region}".strip())
+    for of_teams, names in alike.items():
+        some = [f"{n} for {team}" for team, n in zip(scores.teams, of_teams, strict=True) if n]
+        shown = ", ".join(some[:5]) + (f", {len(some) - 5} more teams" if len(some) > 5 else "")
+        yield (
+            f"{', '.join(names)}: a mean is over the cases with a value, of {len(scores.cases)} these are "
+            f"{shown}; a team with - had nothing to measure in any case and ranks as with the best value"
+        )
 
 
 def _means_of_rows(rows: ScoreTable, team: str, columns: Sequence[tuple[str, str]]) -> list[float | None]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bratseval.challenge import Challenge
 from bratseval.errors import Problem, ReferenceDataError, UsageError
-from bratseval.tables import read_rows
+from bratseval.tables import read_numbered, read_rows, unescaped
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,17 @@ def read_metadata(challenge: Challenge, path: Path) -> Metadata:
     The case column is `case`, or the one the official mapping file has (NewID); an id may be written
     as a file name without its ending. Raises UsageError for an unknown cohort or a repeated case.
     """
-    header, records = read_rows(path)
+    lines = read_numbered(path)
+    _, header = next(lines)
+    rows = list(lines)
     cohorts_of = challenge.cohorts
     column = _case_column(challenge, header, path)
     columns: dict[str, dict[str, str]] = {name: {} for name in header if name != column}
     cohorts: dict[str, str] = {}
     seen: set[str] = set()
     faults: list[Problem] = []
-    for line, record in enumerate(records, start=2):
+    for line, cells in rows:
+        record = dict(zip(header, map(unescaped, cells), strict=True))
         case = _case_id(challenge, record[column])
         if case in seen:
             message = f"{path}:{line}: case {case} occurs twice"

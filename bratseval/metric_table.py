@@ -147,10 +147,15 @@ def as_table(rows: Sequence[MetricRow], width: int = 80) -> str:
         lines += ["", f"reads {reads}"]
         for row in rows:
             if row.reads == reads:
-                lines += [
-                    f"  {row.name:28} {_summary(row)}".rstrip(),
-                    *_wrapped(row.definition, width, "      "),
+                facts, names = _summary(row)
+                line = f"  {row.name:28} {facts:26} {names}".rstrip()
+                apart = [
+                    f"  {row.name}",
+                    *_wrapped(facts, width, "      "),
+                    *_wrapped(names, width, "      "),
                 ]
+                lines += [line] if len(line) <= width else apart
+                lines += _wrapped(row.definition, width, "      ")
     return "\n".join(lines[1:])
 
 
@@ -175,17 +180,21 @@ def as_page(row: MetricRow, used: Mapping[str, Sequence[str]], width: int = 80) 
         lines += _wrapped(text, width, "", " " * 11)
     for name, challenges in used.items():
         lines += _wrapped(f"{'used by':11}as {name}: {', '.join(challenges)}", width, "", " " * 11)
-    return "\n".join([*lines, "", row.documentation])
+    for paragraph in row.documentation.split("\n\n"):
+        own = paragraph.splitlines()
+        listed = any(line.startswith(" ") for line in own)
+        lines += ["", *(own if listed else _wrapped(" ".join(own), width, ""))]
+    return "\n".join(lines)
 
 
-def _summary(row: MetricRow) -> str:
-    """Range, unit and levels in columns."""
+def _summary(row: MetricRow) -> tuple[str, str]:
+    """Range and unit, and levels."""
     ends = [
         f"no {end}" if at is None else f"{end} {at:g}"
         for end, at in (("best", row.best), ("worst", row.worst))
     ]
     span = ", ".join(ends) if row.direction else "a fact"
-    return f"{f'{span}; {row.unit}' if row.unit else span:26} {', '.join(row.names)}"
+    return (f"{span}; {row.unit}" if row.unit else span), ", ".join(row.names)
 
 
 def _bound(value: float | None, row: MetricRow) -> str:

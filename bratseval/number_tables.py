@@ -100,7 +100,7 @@ def header_of(path: Path) -> list[str]:
 
 
 def read_lines(path: Path, max_bytes: int = MAX_BYTES) -> list[tuple[int, list[str]]]:
-    """Line number and cells of every line that is not blank. Raises InputError."""
+    """Cells of every row that is not blank, and the line in which it begins. Raises InputError."""
     try:
         data = bytearray()
         with closing(open_file(path)) as file:
@@ -109,7 +109,11 @@ def read_lines(path: Path, max_bytes: int = MAX_BYTES) -> list[tuple[int, list[s
                 if len(data) > max_bytes:
                     raise refusal(path, [(f": more than {max_bytes} bytes", "submit the table alone")])
         reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
-        return [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+        rows, begins = [], 1
+        for cells in reader:
+            rows.append((begins, cells))
+            begins = reader.line_num + 1
+        return [(line, cells) for line, cells in rows if any(cell.strip() for cell in cells)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise refusal(path, [(f": cannot be read as CSV ({error})", "save as UTF-8 text")]) from None
 

@@ -53,6 +53,7 @@ from bratseval.results import (
 )
 from bratseval.score_table import ScoreTable, pairs, sort_scores
 from bratseval.signature import describe_ranking, signature
+from bratseval.sources import source_of, write_sources
 from bratseval.state import Journal, locked, paths_of, rules_of, unchanged
 from bratseval.strata import strata_csv
 from bratseval.supervisor import Outcome, supervise, undisturbed
@@ -110,6 +111,7 @@ class Ended:
     doubt: Doubt | None
     problems: tuple[Problem, ...]
     run: Mapping[str, Any]
+    results: Results
     kept: int = 0
     changed: tuple[tuple[str, str], ...] = ()
 
@@ -207,6 +209,8 @@ def _evaluate(
             "geometry": options.geometry or rulebook.challenge.geometry.policy,
         }
         tabled = collect(results, [*problems, *found])
+        submitted = ((one.team, one.path) for one in submissions)
+        write_sources(state, [source_of(references, submitted, options.metadata, options.geometry)])
         rank = command == "run"
         ended = finish(rulebook, tabled, record, output, options, metadata, started, rank=rank)
     return replace(ended, kept=len(kept), changed=changed)
@@ -452,7 +456,10 @@ def finish(
         "challenge": rulebook.challenge.name,
         "config": rulebook.digest,
         "configuration": rulebook.challenge.model_dump(mode="json"),
-        **_of_cohorts(rulebook),
+        "cohort_configurations": {
+            cohort: one.model_dump(mode="json") for cohort, one in rulebook.by_cohort.items()
+        },
+        "order": {"regions": rulebook.regions, "metrics": rulebook.metrics},  # keys of JSON are sorted
         "ranking": {**describe_ranking(rulebook), **(doubt.record if doubt else {})},
         "signature": signature(rulebook, counted),
         "counts": {
@@ -467,13 +474,7 @@ def finish(
         "host": {"python": platform.python_version(), "machine": platform.machine(), "cpus": os.cpu_count()},
     }
     write_folder(output, tables(results, rulebook) | ranking_tables, run_record)
-    return Ended(exit_code, leaderboard, doubt, tuple(problems), run_record)
-
-
-def _of_cohorts(rulebook: Rulebook) -> dict[str, Any]:
-    """For run.json: the rules of cohorts that have their own."""
-    rules = {cohort: one.model_dump(mode="json") for cohort, one in rulebook.by_cohort.items()}
-    return {"cohort_configurations": rules} if rules else {}
+    return Ended(exit_code, leaderboard, doubt, tuple(problems), run_record, results)
 
 
 def _rank(
@@ -483,6 +484,7 @@ def _rank(
     challenge = rulebook.challenge
     board = rank_teams(rows, challenge)
     doubt = examine(board, challenge, seed=seed, compare=options.compare_schemes)
+    board = replace(board, problems=(*board.problems, *doubt.problems))
     if doubt.tiers:
         board = board.with_column("tier", doubt.tiers)
     files: dict[str, str | Iterable[str]] = {"leaderboard.csv": board.leaderboard_csv, **doubt.tables}

@@ -100,6 +100,8 @@ def forecast(
     further = first_s if next_s is None else next_s
     cpu_s = different * first_s + (len(timed) - different) * further
     problems += [*faults, *times.problems]
+    # What a team has once is formed when all its cases are there, which one shard does not have.
+    once = len(teams) * len(rulebook.challenge.pooled_metrics) if options.shard[1] == 1 else 0
     return Forecast(
         len(teams),
         len(mine),
@@ -111,7 +113,7 @@ def forecast(
         next_s,
         cpu_s,
         times.worker_bytes,
-        round(len(mine) * statistics.fmean(times.rows)) if times.rows else 0,
+        round(len(mine) * statistics.fmean(times.rows)) + once if times.rows else 0,
         max(1, min(MAX_SHARDS, len(todo), round(cpu_s / SHARD_S))),
         tuple(problems),
         exit_code_of(problems, complete=not times.lost, fail_on=options.fail_on),
@@ -163,6 +165,7 @@ def _measure(
     uncounted = len(samples[0]) if samples else 0
     times = _Times()
     started = time.monotonic()
+    progress(0, len(items), "")
     work = supervise(
         partial(_timed, Rules(rulebook, options.geometry)),
         items,
@@ -181,6 +184,8 @@ def _measure(
             seconds, peak, rows, problems = outcome.result
             times.worker_bytes = max(times.worker_bytes, peak)
             times.problems += problems
+            if outcome.died:
+                times.problems.append(_retried(case, outcome.died, options.memory_bytes))
             if done == 1:
                 times.start_s = max(0.0, time.monotonic() - started - seconds)
             unusable = any(problem.code == "SUB014" for problem in problems)  # a reference takes no time then
@@ -190,6 +195,17 @@ def _measure(
             if times.first and time.monotonic() - started > PATIENCE_S:
                 break
     return times
+
+
+def _retried(case: Case, how: str, memory_bytes: int | None) -> Problem:
+    """A case whose worker died and that a second one finished, alone and without a limit of memory."""
+    limit = "" if memory_bytes is None else f" under --memory {memory_bytes / 1e9:.3g}"
+    message = f"its worker died{limit} ({how}); timed again alone, without a limit of memory"
+    hint = "each such case takes a run twice the time and all other workers; "
+    hint += (
+        "use fewer --jobs" if memory_bytes is None else "give a larger --memory, with fewer --jobs if need be"
+    )
+    return Problem("warning", "RUN020", message, hint, case.team, case.case)
 
 
 def _timed(rules: Rules, item: tuple[Case, bool]) -> tuple[float, int, int, tuple[Problem, ...]]:

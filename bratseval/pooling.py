@@ -19,6 +19,13 @@ from bratseval.policy import by_rule, missing_value
 from bratseval.score_table import ScoreTable, concatenated, pairs, places_of
 from bratseval.tables import PENALIZED, ScoreRow
 
+# Why there is nothing to average over: status and reason.
+_UNDETECTED = ("empty_prediction", "no lesion is detected in any case")
+_NOTHING = {
+    "lesion_precision": ("empty_prediction", "no lesion is predicted in any case"),
+    "lesion_recall": ("empty_reference", "no case has a reference lesion"),
+    "lesion_f1": ("empty_reference", "no case has a lesion on either side"),
+}
 Parts = list[tuple[str, float, float]]  # case, sum and count; two institutions may give a case one name
 
 
@@ -99,4 +106,4 @@ def _pooled(
     if entry.reads == "pooled":  # nothing on either side
         status = "not_applicable" if spec.empty_both is None else "empty_both"
         return by_rule(region, metric, spec.empty_both, status, "nothing to measure in any case")
-    return by_rule(region, metric, penalty, "ok", "nothing to average in any case")
+    return by_rule(region, metric, penalty, *_NOTHING.get(entry.name, _UNDETECTED))

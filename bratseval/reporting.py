@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from itertools import groupby, zip_longest
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from bratseval.pipeline import Options, Progress
 from bratseval.report.contents import Contents, gather
 from bratseval.report.page import Shown, render
 from bratseval.results import Results, read_folder, read_run
-from bratseval.state import not_writable
+from bratseval.state import write_whole
 
 FILE = "report.html"
 MOST_PICTURES = 40  # so that 30 teams stay far below 15 MB
@@ -38,14 +37,7 @@ def write_report(
     rulebook = recorded_rulebook(record)
     contents = gather(folder, results or read_folder(folder), record, rulebook)
     target = target or folder / FILE
-    text = render(contents, _pictures(contents, folder, options, images, each, progress))
-    part = target.with_name(f"{target.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8", errors="backslashreplace")
-        os.replace(part, target)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise not_writable(target, error) from None
+    write_whole(target, render(contents, _pictures(contents, folder, options, images, each, progress)))
     return target
 
 

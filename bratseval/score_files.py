@@ -17,7 +17,7 @@ from bratseval.challenge import Challenge
 from bratseval.errors import Problem, UsageError
 from bratseval.ranking.rules import WideColumn
 from bratseval.score_table import Coded, Encoder, ScoreTable, combined, repeats
-from bratseval.tables import BLOCK, INFINITE, KEY_COLUMNS, column_name, read_lines, unescaped
+from bratseval.tables import BLOCK, INFINITE, KEY_COLUMNS, column_name, read_numbered, unescaped
 
 # Column names that the field's tools use, first choice first.
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -39,8 +39,8 @@ def read_scores(path: Path, challenge: Challenge | None = None) -> ScoreTable:
     The file is read in blocks of rows, none of which is kept as text.
     Raises UsageError with every problem found, each with its line.
     """
-    lines = read_lines(path)
-    header = next(lines)
+    lines = read_numbered(path)
+    _, header = next(lines)
     columns = _columns(header, challenge)
     wide = {} if "value" in columns else _wide_columns(header, challenge)
     only = challenge.ranking.metrics[0] if challenge and len(challenge.ranking.metrics) == 1 else ""
@@ -67,7 +67,7 @@ def read_scores(path: Path, challenge: Challenge | None = None) -> ScoreTable:
         texts |= {name: (name if name in header else None, unescaped) for name in ("status", "reason")}
     read = _read_columns(path, lines, header, texts, numbers, one_fault=not wide)
     keys = [read.texts[name] for name in KEY_COLUMNS]
-    faults = [*read.faults, *_unnamed(path, keys[0]), *_repeated(path, keys)]
+    faults = [*read.faults, *_unnamed(path, keys[0], read.lines), *_repeated(path, keys, read.lines)]
     if faults:
         raise UsageError([problem for _, _, problem in sorted(faults)[:MAX_FAULTS]])
     return _wide_table(read, list(wide.values())) if wide else _long_table(read)
@@ -78,17 +78,21 @@ Fault = tuple[int, int, Problem]  # line, order within the line, what is wrong t
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """The columns of a file: text by name, numbers (nan where none is), which of them are empty cells."""
+    """The columns of a file: text by name, numbers (nan where none is), which of them are empty cells.
+
+    lines: (rows,) of the file, in which the rows begin.
+    """
 
     texts: Mapping[str, Coded]
     numbers: Sequence[np.ndarray]
     blank: Sequence[np.ndarray]
     faults: Sequence[Fault]
+    lines: np.ndarray
 
 
 def _read_columns(
     path: Path,
-    lines: Iterator[list[str]],
+    lines: Iterator[tuple[int, list[str]]],
     header: Sequence[str],
     texts: Mapping[str, tuple[str | None, Callable[[str], str]]],
     numbers: Sequence[str],
@@ -105,9 +109,11 @@ def _read_columns(
     values: list[list[np.ndarray]] = [[np.zeros(0)] for _ in numbers]
     blank: list[list[np.ndarray]] = [[np.zeros(0, bool)] for _ in numbers]
     faults: list[Fault] = []
-    first_line = 2
+    places = [np.zeros(0, np.uint32)]
     while block := list(islice(lines, BLOCK)):
-        cells = dict(zip(header, zip(*block, strict=True), strict=True))
+        place = [line for line, _ in block]
+        places.append(np.array(place, np.uint32))
+        cells = dict(zip(header, zip(*(row for _, row in block), strict=True), strict=True))
         for name, (column, _) in texts.items():
             own = ("",) * len(block) if column is None else cells[column]
             codes[name].append(encoders[name].codes(own))
@@ -117,16 +123,16 @@ def _read_columns(
             values[order].append(found)
             blank[order].append(empty)
             for row, message in unread.items():
-                fault = _fault("CSV005", path, first_line + row, message, NUMBER_HINT)
-                wrong.setdefault(row, []).append((first_line + row, 2 + order, fault))
+                fault = _fault("CSV005", path, place[row], message, NUMBER_HINT)
+                wrong.setdefault(row, []).append((place[row], 2 + order, fault))
         of_block = [fault for row in sorted(wrong) for fault in wrong[row][: 1 if one_fault else None]]
         faults = (faults + of_block)[:MAX_FAULTS]
-        first_line += len(block)
     return _Columns(
         {name: encoder.column(codes.pop(name)) for name, encoder in encoders.items()},
         [np.concatenate(parts) for parts in values],
         [np.concatenate(parts) for parts in blank],
         faults,
+        np.concatenate(places),
     )
 
 
@@ -156,18 +162,18 @@ def _numbers(cells: Sequence[str]) -> tuple[np.ndarray, np.ndarray, dict[int, st
     return found, empty, wrong
 
 
-def _unnamed(path: Path, team: Coded) -> list[Fault]:
-    rows = np.flatnonzero(team.where(lambda name: not name))[:MAX_FAULTS].tolist()
-    return [(row + 2, 0, _fault("CSV005", path, row + 2, "the team is empty", "name it")) for row in rows]
+def _unnamed(path: Path, team: Coded, lines: np.ndarray) -> list[Fault]:
+    nameless = lines[np.flatnonzero(team.where(lambda name: not name))[:MAX_FAULTS]].tolist()
+    return [(line, 0, _fault("CSV005", path, line, "the team is empty", "name it")) for line in nameless]
 
 
-def _repeated(path: Path, keys: Sequence[Coded]) -> list[Fault]:
+def _repeated(path: Path, keys: Sequence[Coded], lines: np.ndarray) -> list[Fault]:
     later, earlier, _ = repeats(combined(keys))
     faults = []
     for row, before in zip(later[:MAX_FAULTS].tolist(), earlier[:MAX_FAULTS].tolist(), strict=True):
         text = ", ".join(filter(None, (column.names[column.codes[row]] for column in keys)))
-        message = f"repeats line {before + 2} ({text})"
-        faults.append((row + 2, 1, _fault("CSV004", path, row + 2, message, "keep one of them")))
+        line, message = int(lines[row]), f"repeats line {lines[before]} ({text})"
+        faults.append((line, 1, _fault("CSV004", path, line, message, "keep one of them")))
     return faults
 
 

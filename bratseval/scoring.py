@@ -60,7 +60,7 @@ class Rules:
 
 def score_case(rules: Rules, case: Case) -> CaseResult:
     """Read, check and score one case, or a team's own files; never raises for what is wrong with them."""
-    challenge = _with_geometry(rules.rulebook.rules_of(case.cohort), rules.geometry)
+    challenge = with_geometry(rules.rulebook.rules_of(case.cohort), rules.geometry)
     inputs = inputs_of(case)  # before: a file that changes meanwhile then differs at the next run
     return replace(_result(rules, case, challenge), inputs=inputs)
 
@@ -88,7 +88,7 @@ def check_case(rules: Rules, case: Case) -> CaseResult:
 
     Of a table also its subjects: those expected or, where nothing says so, those with a usable row.
     """
-    challenge = _with_geometry(rules.rulebook.rules_of(case.cohort), rules.geometry)
+    challenge = with_geometry(rules.rulebook.rules_of(case.cohort), rules.geometry)
     task = _task_of(case, challenge)
     try:
         expected = task.expect(case, challenge)
@@ -131,7 +131,7 @@ def _task_of(case: Case, challenge: Challenge) -> Task:
 
 
 @lru_cache(maxsize=32)
-def _with_geometry(challenge: Challenge, policy: str) -> Challenge:
+def with_geometry(challenge: Challenge, policy: str) -> Challenge:
     """The challenge under the policy of --geometry."""
     if not policy:
         return challenge

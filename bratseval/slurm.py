@@ -183,10 +183,9 @@ def _shard_folder(job: Job) -> str:
     return f'{shlex.quote(os.path.join(job.output, "shards"))}/"$shard"-of-{job.shards}'
 
 
-def write(job: Job, digest: str, overwrite: bool, *, anew: bool) -> None:
+def write(job: Job, digest: str, overwrite: bool) -> None:
     """Write both scripts and make the folder of the logs.
 
-    anew: no shard counts as finished any more, as all are about to run; its finished cases are kept.
     Raises OutputError where the folder cannot be written, is in use or holds another configuration.
     """
     output = Path(job.folder, job.output)
@@ -209,8 +208,6 @@ def write(job: Job, digest: str, overwrite: bool, *, anew: bool) -> None:
                     file.flush()
                     os.fsync(file.fileno())
                 os.replace(part, path)
-            for path in output.glob(f"shards/*-of-{job.shards}/run.json") if anew else ():
-                path.unlink(missing_ok=True)
         except OSError as error:
             raise not_writable(path, error) from None
 
@@ -220,21 +217,46 @@ def commands(job: Job) -> str:
     array, merge = (shlex.quote(str(path)) for path in (job.array_script, job.merge_script))
     finished = f"{shlex.quote(str(job.place.parent / 'shards'))}/*-of-{job.shards}/run.json"
     return (
-        f"rm -f -- {finished} &&\n"  # all are about to run: none is finished before
         f"array=$(sbatch --parsable {array}) &&\n"
+        f"rm -f -- {finished} &&\n"  # all run anew: none is finished before; a refused array changes nothing
         f'sbatch --parsable --dependency=afterany:"${{array%%;*}}" {merge}\n'
     )
 
 
 def submit(job: Job) -> tuple[str, str]:
-    """Send both jobs by sbatch; returns their ids. Raises UsageError (RUN017) with what sbatch says."""
-    array = _sbatch([str(job.array_script)])
+    """Send both jobs by sbatch; returns their ids. Raises UsageError (RUN017) with what sbatch says.
+
+    Once the array is accepted, no shard counts as finished any more, as all run again; finished cases are
+    kept. Where it is refused, everything is as before.
+    """
+    held = [
+        (path, path.with_name("run.json.before"))
+        for path in Path(job.folder, job.output).glob(f"shards/*-of-{job.shards}/run.json")
+    ]
+    try:
+        for path, aside in held:
+            os.replace(path, aside)
+        array = _sbatch([str(job.array_script)])
+    except OSError as error:
+        _restore(held)
+        raise not_writable(Path(job.folder, job.output), error) from None
+    except BaseException:  # of a signal, too
+        _restore(held)
+        raise
+    for _, aside in held:
+        aside.unlink(missing_ok=True)
     later = [f"--dependency=afterany:{array}", str(job.merge_script)]
     try:
         return array, _sbatch(later)
     except UsageError as error:
         again = f"job {array} scores the shards; submit the merge yourself: sbatch {shlex.join(later)}"
         raise UsageError([Problem("error", "RUN017", one.message, again) for one in error.problems]) from None
+
+
+def _restore(held: Sequence[tuple[Path, Path]]) -> None:
+    for path, aside in held:
+        if aside.exists():
+            os.replace(aside, path)
 
 
 def _sbatch(arguments: Sequence[str]) -> str:

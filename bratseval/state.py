@@ -130,6 +130,24 @@ def not_writable(path: Path, error: OSError, needed: int = 0) -> OutputError:
     return OutputError(Problem("error", "OUT001", message, hint, file=str(path)))
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all; what is no Unicode in it is escaped. Raises OutputError."""
+    part = path.with_name(f".{path.name}.part")
+    data = text.encode(errors="backslashreplace")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+        flush_folder(path.parent)
+    except OSError as error:
+        if part.is_file():
+            part.unlink(missing_ok=True)
+        raise not_writable(path, error, len(data)) from None
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """A finished case of an earlier run, the rules it was made under and the files as it names them."""

@@ -50,7 +50,8 @@ class Outcome(Generic[R]):
     """What became of one item.
 
     status: ok; crashed (the worker died twice, or ran out of memory twice); timeout; fault (the
-    function raised, or something could not be pickled: detail is the traceback).
+    function raised, or something could not be pickled: detail is the traceback). died: how the first worker
+    that had it died, where one did.
     """
 
     index: int
@@ -58,6 +59,7 @@ class Outcome(Generic[R]):
     status: Status
     detail: str
     seconds: float
+    died: str = ""
 
 
 def supervise(
@@ -116,7 +118,7 @@ class _Crew(Generic[T, R]):
     recycle_after: int
     last_try: bool = False
     with_main: bool = False
-    again: list[int] = field(default_factory=list)  # items whose worker died
+    again: dict[int, str] = field(default_factory=dict)  # items whose worker died, and how
     workers: list[_Worker] = field(default_factory=list)
     finished: deque[Outcome[R]] = field(default_factory=deque)
 
@@ -172,7 +174,8 @@ class _Crew(Generic[T, R]):
 
     def _report(self, worker: _Worker, result: R | None, status: Status, detail: str, seconds: float) -> None:
         assert worker.index is not None
-        self.finished.append(Outcome(worker.index, result, status, detail, seconds))
+        died = self.again.get(worker.index, "")
+        self.finished.append(Outcome(worker.index, result, status, detail, seconds, died))
         worker.index = None
         worker.done += 1
 
@@ -181,7 +184,7 @@ class _Crew(Generic[T, R]):
         if self.last_try:
             self._report(worker, None, "crashed", how, seconds)
         else:
-            self.again.append(worker.index)
+            self.again[worker.index] = how
         self._end(worker)
 
     def _next(self, queue: dict[Hashable, deque[int]]) -> tuple[int, Hashable]:

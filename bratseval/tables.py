@@ -1,7 +1,8 @@
 """Rows to CSV text and back: one place for column orders and number text.
 
 CSV: UTF-8 without BOM, LF, RFC 4180, shortest round-trip numbers, empty cell = none. Text that a
-spreadsheet would run as a formula gets a leading apostrophe on writing and loses it on reading.
+spreadsheet would run as a formula gets a leading apostrophe on writing and loses it on reading; so does text
+that has apostrophes before such a beginning, so that no two names become one.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from bratseval.model import Cell
 
 BLOCK = 20_000  # rows held at a time while a table is written or read
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_WRITTEN_STARTS = (*FORMULA_STARTS, r"\t", r"\r")  # as they stand in a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ def cell(value: Cell) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return ("'" if value.startswith(FORMULA_STARTS) else "") + printable(value)
+        guarded = value.startswith(FORMULA_STARTS) or _is_guarded(value)
+        return ("'" if guarded else "") + printable(value)
     return number(value)
 
 
@@ -152,8 +155,14 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 
 
 def read_lines(path: Path) -> Iterator[list[str]]:
+    """`read_numbered` without the numbers."""
+    return (cells for _, cells in read_numbered(path))
+
+
+def read_numbered(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The header of any CSV, then its rows that are not empty, as they stand; one is held at a time.
 
+    Each with the line of the file, from 1, in which it begins: a cell may hold line breaks.
     What is wrong with the file is known at its end: UsageError is raised there, with every line whose
     cells do not fit the header, or where the file cannot be read on.
     """
@@ -161,15 +170,17 @@ def read_lines(path: Path) -> Iterator[list[str]]:
     header: list[str] | None = None
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            for i, line in enumerate(csv.reader(file, strict=True), start=1):
+            reader, before = csv.reader(file, strict=True), 0
+            for line in reader:
+                begins, before = before + 1, reader.line_num
                 if header is None:
                     header = [name.strip() for name in line]
-                    yield header
+                    yield begins, header
                 elif len(line) == len(header):
                     if line:
-                        yield line
+                        yield begins, line
                 elif line:
-                    message = f"{path}:{i}: {len(line)} cells, the header has {len(header)}"
+                    message = f"{path}:{begins}: {len(line)} cells, the header has {len(header)}"
                     faults.append(Problem("error", "CSV002", message, file=str(path)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(
@@ -203,4 +214,9 @@ def read_columns(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
 
 def unescaped(text: str) -> str:
     """Text of a cell without the apostrophe that keeps a spreadsheet from running it."""
-    return text[1:] if text.startswith("'") and text[1:].startswith((*FORMULA_STARTS, r"\t", r"\r")) else text
+    return text[1:] if _is_guarded(text) else text
+
+
+def _is_guarded(text: str) -> bool:
+    """Whether text has apostrophes before what a spreadsheet would run."""
+    return text.startswith("'") and text.lstrip("'").startswith(_WRITTEN_STARTS)

@@ -77,6 +77,8 @@ def command_of(sample: Sample, results: Path) -> list[str]:
         named.append(("--metadata", folder / sample.metadata))
     named.append(("--output", results / sample.challenge))
     options = [text for name, path in named for text in (name, shortened(path))]
+    if sample.in_full:
+        options.append("--compare-schemes")
     return [shortened(PROGRAM), "run", sample.challenge, *options, "--overwrite", "--fail-on", "never"]
 
 
@@ -162,6 +164,7 @@ def main() -> int:
     print(*lined_up([HEADER, *rows], words=2), sep="\n")
     print(
         f"\nThe problems are meant (sample_data/README.md) and listed in {shortened(results)}/*/problems.csv."
+        f"\nTo look at: {shortened(results)}/*/report.html, for any browser."
     )
     if not print_parity():
         failed.append("challenges list")

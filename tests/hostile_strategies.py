@@ -12,6 +12,7 @@ import struct
 import tarfile
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -332,6 +333,17 @@ TABLES: list[list[list[str]]] = [
     [["algorithm", "subject", "dice_WT", "lesion_dice_ET"], ["a", "1", "0.9", "0.8"], ["b", "1", "0", "NA"]],
     [["NewID", "Cohort", "institution"], ["BraTS-GLI-00001-000", "BraTS-GLI", "h"], ["00002-000", "SSA", ""]],
 ]  # fmt: skip
+SUBJECTS: list[list[list[str]]] = [
+    [["case", "probability"], ["00001", "0.5"], ["00002", "1"], ["00003", "0"], ["BraTS-00004-000", "1e-3"]],
+    [["SubjectID", "Probability", "note"], ["7", "0.25", "=1+1"], ["8", "0.75", ""]],
+    [["00001"], ["00002"], ["a b"]],
+    [["3.25"]],
+    [["team", "case", "region", "metric", "sum", "count"], ["a", "1", "lesion", "dice", "0.5", "2"]],
+    [
+        ["severity", "code", "team", "case", "file", "message", "hint"],
+        ["error", "NII001", "'=a", "", "", "m", ""],
+    ],
+]
 CELLS = [
     *("", " ", "nan", "NaN", "inf", "-inf", "1e400", "-1e400", "1e-400", "1e12", "1_000", "0x1p3", "1,5"),
     *("1;5", "+1", "٣", "²", "１", "0001", "1.0", "00.", "-0", "0" * 30, "9" * 30, "9" * 5000),
@@ -342,9 +354,9 @@ CELLS = [
 
 
 @st.composite
-def csv_texts(draw: Draw) -> bytes:
+def csv_texts(draw: Draw, tables: Sequence[list[list[str]]] = TABLES) -> bytes:
     """One of the tables that are read, with hostile cells, rows, separators and encodings."""
-    rows = copy.deepcopy(draw(st.sampled_from(TABLES)))
+    rows = copy.deepcopy(draw(st.sampled_from(tables)))
     for _ in range(draw(st.integers(0, 3))):
         row = draw(st.sampled_from(rows))
         action = draw(st.sampled_from(["cell", "cell", "cell", "more", "less", "repeat", "drop", "blank"]))
@@ -367,6 +379,76 @@ def csv_texts(draw: Draw) -> bytes:
     text = line_end.join(comma.join(f"{quote}{cell}{quote}" for cell in row) for row in rows)
     text = draw(st.sampled_from(["", "", "", "\ufeff", "\n", "sep=,\n"])) + text
     return draw(_encoded(text + draw(st.sampled_from([line_end, line_end, "", '"']))))
+
+
+def png_of(
+    width: int,
+    height: int,
+    bits: int,
+    color: int,
+    interlace: int,
+    lines: bytes,
+    before: Sequence[tuple[bytes, bytes]] = (),
+    pieces: int = 1,
+    end: Sequence[tuple[bytes, bytes]] = ((b"IEND", b""),),
+) -> bytes:
+    """A PNG of packed lines, which begin with their filter; further chunks before them and at the end."""
+    header = struct.pack(">2I5B", width, height, bits, color, 0, 0, interlace)
+    packed = zlib.compress(lines)
+    step = -(-len(packed) // pieces)
+    data = [(b"IDAT", packed[start : start + step]) for start in range(0, len(packed), step)]
+    chunks = [(b"IHDR", header), *before, *data, *end]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )
+
+
+CHUNKS = [
+    *(
+        (b"PLTE", bytes(range(12))),
+        (b"PLTE", bytes(768)),
+        (b"PLTE", b"12"),
+        (b"tRNS", b"\0\1"),
+        (b"tRNS", b""),
+    ),
+    *((b"acTL", struct.pack(">2I", 2, 0)), (b"acTL", b""), (b"fcTL", bytes(26)), (b"fdAT", bytes(9))),
+    *(
+        (b"tEXt", b"key\0value"),
+        (b"zTXt", b"k\0\0" + zlib.compress(bytes(10_000))),
+        (b"iTXt", b"k\0\1\0\0\0x"),
+    ),
+    *((b"IHDR", bytes(13)), (b"IEND", b""), (b"IEND", b"more"), (b"gAMA", bytes(4)), (b"iCCP", b"x\0\0yz")),
+    *(
+        (b"pHYs", bytes(9)),
+        (b"sBIT", b"\1"),
+        (b"eXIf", b"MM\0*"),
+        (b"cHRM", b"1"),
+        (b"\0\0\0\0", b""),
+        (b"nope", b""),
+    ),
+]
+
+
+@st.composite
+def pngs(draw: Draw) -> bytes:
+    """Masks of which size, depth, kind, lines or chunks may be odd; now and then damaged bytes, or more."""
+    size = st.sampled_from([*[1, 2, 3, 5, 8, 9, 16] * 12, 0, 300, 32_767, 32_768, 2**31, 2**32 - 1])
+    width, height = draw(size), draw(size)
+    bits = draw(st.sampled_from([*[1, 2, 4, 8, 8, 16] * 8, 0, 3, 255]))
+    color = draw(st.sampled_from([*[0, 0, 3] * 8, 2, 4, 6, 1, 7]))
+    interlace = draw(st.sampled_from([*[0, 0, 0, 1] * 8, 2]))
+    small = width <= 300 and height <= 300
+    count = height * (1 + (width * bits + 7) // 8) if small else 100
+    fill = draw(st.sampled_from([b"\0", b"\0", b"\1\2", b"\4\xff", b"\5"]))
+    lines = (fill * (count // len(fill) + 1))[: max(0, count + draw(st.sampled_from([*[0, 50] * 8, -1])))]
+    before = draw(st.just([]) | st.just([]) | st.lists(st.sampled_from(CHUNKS), max_size=2))
+    if color == 3 and draw(st.sampled_from([*[True] * 9, False])):
+        before = [(b"PLTE", bytes(768)), *before]
+    end = [*draw(st.just([]) | st.lists(st.sampled_from(CHUNKS), max_size=1)), (b"IEND", b"")]
+    data = png_of(width, height, bits, color, interlace, lines, before, draw(st.integers(1, 3)), end)
+    data += draw(st.sampled_from([b"", b"", b"", b"more", bytes(1000)]))
+    return draw(mutated(data, 2)) if draw(st.sampled_from([False, False, True])) else data
 
 
 NAMES = [
@@ -509,6 +591,21 @@ def sound_tables() -> list[bytes]:
     return ["\n".join(map(",".join, rows)).encode() for rows in TABLES]
 
 
+def sound_subjects() -> list[bytes]:
+    """Tables and texts of subjects that are read."""
+    return ["\n".join(map(",".join, rows)).encode() for rows in SUBJECTS]
+
+
+def sound_pngs() -> list[bytes]:
+    """Masks of every depth, one of a palette, one in passes, one in pieces."""
+    return [
+        *(png_of(5, 3, bits, 0, 0, bytes(100)) for bits in (1, 2, 4, 8, 16)),
+        png_of(5, 3, 8, 3, 0, bytes(100), before=[(b"PLTE", bytes(range(30)))]),
+        png_of(9, 9, 8, 0, 1, bytes(300)),
+        png_of(5, 3, 8, 0, 0, bytes(18), pieces=3),
+    ]
+
+
 def sound_archives() -> list[bytes]:
     """A .zip, a .tar and a .tar.gz of two members."""
     members = {"folder/a.nii.gz": CONTENTS[4], "b.nii": CONTENTS[2]}
@@ -521,5 +618,6 @@ def sound_archives() -> list[bytes]:
 
 
 SOUND: dict[str, Callable[[], list[bytes]]] = {
-    "nifti": sound_niftis, "yaml": sound_documents, "csv": sound_tables, "archives": sound_archives
+    "nifti": sound_niftis, "yaml": sound_documents, "csv": sound_tables, "archives": sound_archives,
+    "png": sound_pngs, "tables": sound_subjects,
 }  # fmt: skip

@@ -419,7 +419,14 @@ def test_table_and_page_of_metrics() -> None:
     page = as_page(row, used)
     assert "parameter  combine: default directed, or pooled" in page
     assert "used by    as lesion_nsd: brats2025-gli" in page
-    assert page.endswith(row.documentation)
+    assert " ".join(page.split()).endswith(" ".join(row.documentation.split()))
+
+
+def test_tables_and_pages_of_metrics_fit_their_width() -> None:
+    rows = metric_rows()
+    for width in (40, 80):
+        assert max(map(len, as_table(rows, width).splitlines())) <= width
+        assert max(len(line) for row in rows for line in as_page(row, {}, width).splitlines()) <= width
 
 
 def test_metrics_command() -> None:

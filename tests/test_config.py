@@ -92,6 +92,8 @@ def problems(path: Path) -> list[str]:
 BASE = "extends: brats2023-gli\nname: my\n"
 HIT = "extends: landmark-hit-rate\nname: my\n"
 STARS = "extends: quality-estimation\nname: my\n"
+WARP = "extends: brats-reg-2022\nname: my\n"
+GRID = "expected: {grid: {shape: [10, 10, 10], affine: [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]}}\n"
 PAINT = "extends: brats2025-inpainting\nname: my\n"
 
 
@@ -198,6 +200,15 @@ PAINT = "extends: brats2025-inpainting\nname: my\n"
             "metrics.auroc.penalty: 2 is no value from 0 to 1",
         ),
         (STARS + "metrics: {kendall: {penalty: 0.5}}\n", "0.5 is better than the worst value, -1"),
+        (STARS + "metrics: {kendall: {penalty: 0}}\n", "0 is better than the worst value, -1"),
+        (
+            WARP + "metrics: {jacobian_negative: {penalty: grid_diagonal}}\n",
+            "grid_diagonal is a distance, and",
+        ),
+        (
+            WARP + "metrics: {jacobian_nonpositive: {penalty: 999}}\n" + GRID,
+            "metrics.jacobian_nonpositive.penalty: 999 is less than the 1000 voxels of expected.grid",
+        ),
         (
             STARS + "table: {high: 10}\n",
             "metrics.mae.penalty: 6 is less than the largest error of the scale, 10 | {path} extends this",
@@ -244,10 +255,13 @@ def test_all_metrics_that_are_none_are_told_at_once(tmp_path: Path) -> None:
     ]
 
 
-def test_a_correlation_of_nothing_may_be_a_penalty(tmp_path: Path) -> None:
-    """As the official SSIM of a missing image is."""
-    text = STARS + "metrics: {pearson: {penalty: 0}}\nranking: {missing: {pearson: 0}}\n"
-    assert load_challenge(write(tmp_path, text)).metrics["pearson"].penalty == 0
+def test_only_an_image_may_cost_the_likeness_of_nothing(tmp_path: Path) -> None:
+    """As the official SSIM of a missing image is 0. A team with a correlation below 0 would gain by 0."""
+    text = PAINT + "metrics: {ssim: {penalty: 0}}\nranking: {missing: {ssim: 0}}\n"
+    assert load_challenge(write(tmp_path, text)).metrics["ssim"].penalty == 0
+    for name in ("pearson", "spearman", "kendall"):
+        text = STARS + f"metrics: {{{name}: {{penalty: 0}}}}\nranking: {{missing: {{{name}: 0}}}}\n"
+        assert len(problems(write(tmp_path, text))) == 2
     text = STARS + "table: {high: 10}\nmetrics: {mae: {penalty: 10}}\nranking: {missing: {mae: 11}}\n"
     assert load_challenge(write(tmp_path, text)).metrics["mae"].penalty == 10
 

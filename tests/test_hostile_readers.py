@@ -23,6 +23,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nibabel import imageglobals
+from PIL import Image
 
 from bratseval.archives import ArchiveLimits, list_archive
 from bratseval.challenge import Challenge
@@ -34,6 +35,8 @@ from bratseval.metadata import read_metadata
 from bratseval.nifti import Limits, Source, read_grid, read_header
 from bratseval.number_tables import read_numbers
 from bratseval.score_files import read_scores
+from bratseval.subject_tables import Check, read_subject_files, read_subjects
+from bratseval.tables import DETAIL_COLUMNS, PROBLEM_COLUMNS, read_columns, read_rows
 from bratseval.tasks.federation import read_rounds
 from bratseval.volumes import read_field, read_volume
 
@@ -138,6 +141,48 @@ def check_csv(path: Path) -> None:
         outcome(partial(read_metadata, challenge, path), UsageError)
 
 
+def check_tables(path: Path) -> None:
+    """Readers of subjects and of our own files: ids once, numbers finite and within what is checked."""
+    inside = Check("outside 0 to 1", "write shares", lambda table: ((table < 0) | (table > 1)).any(axis=1))
+    for ids, pattern in ((["case", "SubjectID"], ""), (["case"], r"\d{5}"), ([], "")):
+        columns = [["probability", "Probability"]] if ids else []
+        found = outcome(
+            partial(read_subjects, path, ids, columns, id_pattern=pattern, checks=[inside] if ids else []),
+            InputError,
+            hints=True,
+        )
+        if found is not None:
+            assert len(set(found.ids)) == len(found.ids) == len(found.numbers)
+            assert ((found.numbers >= 0) & (found.numbers <= 1)).all()
+            assert all(one.hint and one.code for one in found.problems)
+    alone = read_subject_files({"a": path})
+    assert len(alone.ids) + len(alone.problems) == 1
+    rows = outcome(lambda: read_rows(path), UsageError)
+    if rows is not None:
+        assert all(list(row) == rows[0] for row in rows[1])
+    for columns in (DETAIL_COLUMNS["pooled.csv"], PROBLEM_COLUMNS):
+        outcome(lambda columns=columns: list(read_columns(path, columns)), UsageError)
+
+
+def check_png(path: Path) -> None:
+    """Labels as Pillow reads them, where it does, or a typed error."""
+    strict = outcome(lambda: read_labels(path, KNOWN, "refuse"), InputError, hints=True)
+    found = outcome(lambda: read_labels(path, KNOWN, "background"), InputError, hints=True)
+    assert strict is None or found is not None
+    outcome(lambda: read_volume(path), InputError, hints=True)
+    if found is None:
+        return
+    with warnings.catch_warnings(action="ignore"), Image.open(path, formats=["PNG"]) as image:
+        values = np.asarray(image).astype(np.int64).T[..., None]
+    assert found.grid.shape == values.shape
+    whole = np.zeros(found.grid.shape, np.int64)
+    whole[tuple(slice(o, o + n) for o, n in zip(found.offset, found.labels.shape, strict=True))] = (
+        found.labels
+    )
+    assert np.array_equal(whole, np.where(np.isin(values, KNOWN), values, 0))
+    assert sum(found.unknown.values()) == np.count_nonzero(~np.isin(values, (0, *KNOWN)))
+
+
 def check_archive(path: Path) -> None:
     """Entries below the archive, each of which is read to its end or refused."""
     for entry in outcome(lambda: list_archive(path, LIMITS), InputError, hints=True) or ():
@@ -173,6 +218,8 @@ TARGETS = {
     "archives": Target(
         check_archive, hostile.archives, ((b"PK", "a.zip"), (b"\x1f\x8b", "a.tar.gz"), (b"", "a.tar"))
     ),
+    "png": Target(check_png, hostile.pngs, ((b"", "a.png"),)),
+    "tables": Target(check_tables, partial(hostile.csv_texts, hostile.SUBJECTS), ((b"", "a.csv"),)),
 }
 fast = partial(settings, deadline=None, suppress_health_check=list(HealthCheck))  # tmp_path is shared
 
@@ -218,6 +265,18 @@ def test_any_text_is_a_challenge_or_refused(tmp_path: Path, data: bytes) -> None
 @given(hostile.csv_texts())
 def test_any_table_is_read_or_refused(tmp_path: Path, data: bytes) -> None:
     run(TARGETS["csv"], tmp_path, data)
+
+
+@fast(max_examples=150)
+@given(hostile.csv_texts(hostile.SUBJECTS))
+def test_any_table_of_subjects_is_read_or_refused(tmp_path: Path, data: bytes) -> None:
+    run(TARGETS["tables"], tmp_path, data)
+
+
+@fast(max_examples=200)
+@given(hostile.pngs())
+def test_any_png_is_read_or_refused(tmp_path: Path, data: bytes) -> None:
+    run(TARGETS["png"], tmp_path, data)
 
 
 @fast(max_examples=600)

@@ -270,7 +270,14 @@ ALLOWED = {
         *("metrics.registry", "ranking.steps", "report.charts", "report.contents", "report.details"),
         "tables",
     },
-    "report.page": {"errors", "report", "report.charts", "report.contents", "report.details", "report.figures"},
+    "report.page": {
+        "errors",
+        "report",
+        "report.charts",
+        "report.contents",
+        "report.details",
+        "report.figures",
+    },
     "reporting": {
         *("config", "pictures.worst", "pipeline", "report.contents", "report.page", "results", "state"),
     },

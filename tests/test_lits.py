@@ -228,7 +228,8 @@ def test_no_broken_file_improves_a_score_over_all_cases(seeds: list[int], status
     rest = [row for case in cases[1:] for row in rows_of(case)]
     broken = rest if status == "gone" else [*rows_of("0", status), *rest]
     for row, worse in zip(whole, pooled_rows(broken, parts[len(whole) :], cases), strict=True):
-        assert row.status in ("ok", "empty_both")
+        assert row.status in ("ok", "empty_both", "empty_prediction", "empty_reference")
+        assert (row.measured is None) == (row.status != "ok")
         assert worse.status == ("missing" if status == "gone" else status)
         assert worse.measured is None
         assert worse.reason.startswith("case 0 is unusable: ")
@@ -248,8 +249,10 @@ def test_nothing_to_pool() -> None:
     _, given_ = engine(empty, empty, (1.0, 1.0, 1.0))
     rows = pooled_rows(rows_of("0"), [("t", "0", *key, *part) for key, part in given_.items()], ["0"])
     values = {(row.region, row.metric): (row.value, row.status) for row in rows}
-    assert values["lesion", "hd100"] == (9001, "ok")
-    assert values["lesion", "lesion_recall"] == (0, "ok")
+    assert values["lesion", "hd100"] == (9001, "empty_prediction")
+    assert values["lesion", "lesion_precision"] == (0, "empty_prediction")
+    assert values["lesion", "lesion_recall"] == (0, "empty_reference")
+    assert all((row.measured is None) == (row.status != "ok") for row in rows)
     assert values["lesion", "global_dice"] == (1, "empty_both")
     assert values["lesion", "tumor_burden_max"] == (0, "ok")
     unusable = pooled_rows(rows_of("0", "not_applicable"), [], ["0"])
@@ -383,7 +386,8 @@ def test_shards_in_any_order_and_a_resumed_run_give_the_bytes_of_the_whole(tmp_p
 
     rows = [row for row in table(tmp_path / "whole" / "scores.csv") if not row["case"]]
     by_team = {team: [row for row in rows if row["team"] == team] for team in ("good", "lacking", "torn")}
-    assert {row["status"] for row in by_team["good"]} == {"ok"}
+    assert {row["status"] for row in by_team["good"]} == {"ok", "empty_prediction"}
+    assert all((row["measured"] == "") == (row["status"] != "ok") for row in by_team["good"])
     for team, status, case in (("lacking", "missing", 1), ("torn", "invalid", 2)):
         assert [(row["region"], row["metric"]) for row in by_team[team]] == LITS.pooled_metrics
         for row in by_team[team]:

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from test_cli import run
 
+from bratseval import pipeline
 from bratseval.config import load_rulebook
 from bratseval.errors import UsageError
 from bratseval.model import Case
@@ -78,6 +80,20 @@ def test_what_is_ranked_but_not_computed_stops_a_dry_run_and_a_run_of_jobs(
         assert [problem.code for problem in caught.value.problems] == ["CFG008"]
 
 
+def test_a_worker_that_a_memory_limit_kills_gets_a_word(
+    challenge_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    plenty, tight = (
+        planned(challenge_folders, tmp_path / "out", Options(memory_bytes=limit))
+        for limit in (1 << 31, 1 << 25)
+    )
+    assert plenty.problems == ()
+    assert {(problem.severity, problem.code) for problem in tight.problems} == {("warning", "RUN020")}
+    assert "its worker died under --memory 0.0336 (needed more than" in tight.problems[0].message
+    assert tight.timed == plenty.timed
+    assert tight.exit_code == 0
+
+
 def test_a_missing_file_is_a_problem_and_takes_no_time(
     challenge_folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -129,3 +145,18 @@ def test_shards_take_some_minutes_each(
         planning, "plan", lambda *_: ([Case("a", str(i), None, tmp_path) for i in range(2000)], [], None)
     )
     assert planned(challenge_folders, tmp_path / "out", Options()).shards == shards
+
+
+def test_rows_that_a_team_has_once_are_estimated_too(tmp_path: Path) -> None:
+    """LiTS forms numbers over all cases of a team; one shard cannot."""
+    folders = [ROOT / "sample_data" / "liver" / name for name in ("submissions", "references")]
+    rulebook = load_rulebook("lits")
+    once = len(rulebook.challenge.pooled_metrics)
+    assert once
+    whole, half = (
+        forecast(rulebook, *folders, tmp_path / "out", Options(shard=shard), silent)
+        for shard in ((1, 1), (1, 2))
+    )
+    scores = pipeline.run(rulebook, *folders, tmp_path / "out", Options(jobs=1), silent).run["counts"]["rows"]
+    assert whole.rows == scores
+    assert half.rows == round((scores - 3 * once) * half.cases / whole.cases)

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from bratseval.cli import app
 from bratseval.errors import OutputError, UsageError
-from bratseval.slurm import Job, directives, merge_text, number_of_shards, shards_text, write
+from bratseval.slurm import Job, directives, merge_text, number_of_shards, shards_text, submit, write
 from bratseval.state import Journal, locked
 
 HOSTILE = 'it\'s "a" $HOME `x` #1 %j é; exit'
@@ -105,20 +105,46 @@ def test_the_scripts_name_a_missing_shard_and_once_all_have_run_give_the_bytes_o
 
 def test_a_shard_that_ends_early_does_not_count_with_what_it_wrote_before(tmp_path: Path) -> None:
     job = Job("brats2023-gli", str(tmp_path), "out", 2, python="/bin/false")
-    write(job, "digest", False, anew=False)
+    write(job, "digest", False)
     marks = [tmp_path / "out" / "shards" / name / "run.json" for name in ("1-of-2", "2-of-2", "1-of-3")]
     for mark in marks:
         mark.parent.mkdir(parents=True)
         mark.write_text("{}")
     assert shell(job.array_script, 2).returncode == 1
     assert [mark.exists() for mark in marks] == [True, False, True]
-    write(job, "digest", False, anew=True)  # as both are to run again
-    assert [mark.exists() for mark in marks] == [False, False, True]
+    write(job, "digest", False)
+    assert [mark.exists() for mark in marks] == [True, False, True]
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_shards_count_as_finished_until_the_array_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    """As sbatch answers on a cluster: the id of the job, or a reason."""
+    sbatch = tmp_path / "bin" / "sbatch"
+    sbatch.parent.mkdir()
+    sbatch.write_text("#!/bin/sh\n" + ("echo 42\n" if taken else "echo invalid partition >&2; exit 1\n"))
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{sbatch.parent}:{os.environ['PATH']}")
+    job = Job("brats2023-gli", str(tmp_path), "out", 2)
+    write(job, "digest", False)
+    marks = [tmp_path / "out" / "shards" / name / "run.json" for name in ("1-of-2", "2-of-2", "1-of-3")]
+    for mark in marks:
+        mark.parent.mkdir(parents=True)
+        mark.write_text(mark.parent.name)
+    if taken:
+        assert submit(job) == ("42", "42")
+        assert [mark.exists() for mark in marks] == [False, False, True]
+    else:
+        with pytest.raises(UsageError, match="invalid partition"):
+            submit(job)
+        assert [mark.read_text() for mark in marks] == ["1-of-2", "2-of-2", "1-of-3"]
+    assert not list(tmp_path.rglob("*.before"))
 
 
 def test_without_a_number_the_script_says_what_it_needs(tmp_path: Path) -> None:
     job = Job("brats2023-gli", str(tmp_path), "out", 7)
-    write(job, "digest", False, anew=False)
+    write(job, "digest", False)
     done = shell(job.array_script)
     assert done.returncode != 0
     assert "name a shard: 1 to 7" in done.stderr
@@ -159,7 +185,7 @@ def test_options_reach_the_command_that_takes_them(
     assert join[:5] == [*python, "merge"]
     assert set(join[5:-2]) == {
         *("--challenge=brats2023-gli", f"--output={tmp_path / 'o'}", metadata, "--overwrite", "--seed=5"),
-        *("--allow-incomplete", "--fail-on=warning"),
+        *("--allow-incomplete", "--fail-on=warning", "--no-report"),  # the last as conftest.py sets it
     }
     assert join[-2:] == ["--", "${finished[@]}"]
 
@@ -169,10 +195,10 @@ def test_both_scripts_are_valid_shell_and_the_same_each_time(tmp_path: Path) -> 
     folder.mkdir()
     words = (f"--submissions={HOSTILE}", "--institution=two\nlines")
     job = Job(HOSTILE, str(folder), HOSTILE, 1000, 8, words, words, ("--qos=low",))
-    write(job, "digest", False, anew=True)
+    write(job, "digest", False)
     written = [job.array_script.read_bytes(), job.merge_script.read_bytes()]
     assert written == [shards_text(job).encode(), merge_text(job).encode()]
-    write(job, "digest", False, anew=True)
+    write(job, "digest", False)
     assert written == [job.array_script.read_bytes(), job.merge_script.read_bytes()]
     for script in (job.array_script, job.merge_script):
         assert subprocess.run(["bash", "-n", script], capture_output=True).stderr == b""
@@ -190,8 +216,8 @@ def test_it_prints_the_commands_that_submit_or_one_document(
     arguments = ("brats2023-gli", "-s", submissions, "-r", references, "-o", output)
     scripts = output / "slurm"
     assert slurm(*arguments).stdout == (
-        f"rm -f -- '{output / 'shards'}'/*-of-1/run.json &&\n"
         f"array=$(sbatch --parsable '{scripts / 'shards.sh'}') &&\n"
+        f"rm -f -- '{output / 'shards'}'/*-of-1/run.json &&\n"
         f"sbatch --parsable --dependency=afterany:\"${{array%%;*}}\" '{scripts / 'merge.sh'}'\n"
     )
     document = json.loads(slurm(*arguments, "--format", "json").stdout)

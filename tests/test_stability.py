@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,13 @@ from hypothesis import strategies as st
 from scipy import stats
 from test_ranking import challenge, column, many
 
+from bratseval import doubt
+from bratseval.config import load_rulebook
 from bratseval.doubt import examine
+from bratseval.joining import rank
 from bratseval.leaderboard import rank_teams, standings
 from bratseval.pairwise import significance
+from bratseval.pipeline import Options
 from bratseval.ranking.rules import SCHEMES
 from bratseval.ranking.stability import bootstrap_counts, kendall_tau, leave_one_out_counts
 from bratseval.robustness import compare_schemes, leave_one_out, leave_one_out_csv
@@ -119,6 +124,43 @@ def test_other_schemes_crown_other_winners() -> None:
     assert "challenge,rank_then_aggregate (mean),-1,0\n" in tables["agreement.csv"]
     same = compare_schemes(rank_teams(column({"a": [1.0] * 9, "b": [0.5] * 9}), spec).scores, spec.ranking)
     assert same[2] == "a wins under all 7 other schemes too"
+
+
+def test_pairs_of_very_many_teams_are_not_tested_and_a_note_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time and memory of the tests grow with the square of the teams."""
+    spec = challenge(bootstrap=50, permutations=100)
+    board = rank_teams(column({f"t{i}": [i / 9, i / 10, 0.5] for i in range(4)}), spec)
+    full = examine(board, spec)
+    assert {"significance.csv", "superiority.csv"} <= set(full.tables)
+    assert full.problems == []
+    monkeypatch.setattr(doubt, "MOST_PAIRED", 4)
+    assert set(examine(board, spec).tables) == set(full.tables)
+    monkeypatch.setattr(doubt, "MOST_PAIRED", 3)
+    some = examine(board, spec)
+    assert set(full.tables) - set(some.tables) == {"significance.csv", "superiority.csv"}
+    assert all(some.tables[name] == full.tables[name] for name in ("stability.csv", "rank_frequencies.csv"))
+    assert not some.tiers
+    (note,) = some.problems
+    assert (note.severity, note.code) == ("note", "RUN021")
+    assert "up to 3 teams, here are 4" in note.message
+
+
+def test_what_is_not_tested_is_a_problem_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "s.csv").write_text(
+        "team,case,region,metric,value\n"
+        + "".join(f"{t},{c},WT,dice,0.{t}\n" for t in (1, 2, 3) for c in "ab")
+    )
+    ranking = "{metrics: [dice], regions: [WT], bootstrap: 5, permutations: 5}"
+    (tmp_path / "my.yaml").write_text(f"extends: brats2021\nname: my\nranking: {ranking}\n")
+    rulebook = load_rulebook(str(tmp_path / "my.yaml"))
+    output = tmp_path / "out"
+    assert rank(rulebook, [tmp_path / "s.csv"], output, Options()).problems == ()
+    assert (output / "significance.csv").exists()
+    monkeypatch.setattr(doubt, "MOST_PAIRED", 2)
+    ended = rank(rulebook, [tmp_path / "s.csv"], output, Options())
+    assert [problem.code for problem in ended.problems] == ["RUN021"]
+    assert ended.exit_code == 0
+    assert not (output / "significance.csv").exists()
 
 
 def test_tests_follow_the_scheme() -> None:

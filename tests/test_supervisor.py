@@ -56,7 +56,7 @@ def test_results_are_those_of_a_loop(jobs: int) -> None:
     found = list(supervise(tasks.square, range(20), jobs=jobs))
     assert sorted(outcome.index for outcome in found) == list(range(20))
     assert all(outcome.result == outcome.index**2 for outcome in found)
-    assert {(outcome.status, outcome.detail) for outcome in found} == {("ok", "")}
+    assert {(outcome.status, outcome.detail, outcome.died) for outcome in found} == {("ok", "", "")}
 
 
 def test_a_worker_goes_on_with_items_of_the_same_kind() -> None:
@@ -102,6 +102,7 @@ def test_many_deaths_lose_nothing(tmp_path: Path) -> None:
         "kill", "exit", "segfault",
     }  # fmt: skip
     assert found["kill-once"].result == "kill-once"
+    assert found["kill-once"].died == "killed by signal 9 (out of memory?)"
     assert tries(tmp_path) == {
         "kill": 2, "exit": 2, "segfault": 2, "kill-once": 2, "a": 1, "b": 1, "raise": 1,
     }  # fmt: skip
@@ -185,6 +186,7 @@ def test_a_function_that_workers_cannot_import_is_a_fault(monkeypatch: pytest.Mo
 def test_memory_over_the_limit_gets_a_second_try_without_it(tmp_path: Path) -> None:
     found = outcomes(tmp_path, "a", "memory", "b", memory_bytes=1 << 28)
     assert found["memory"].result == 1 << 29
+    assert found["memory"].died == "needed more than the machine's memory"
     assert tries(tmp_path) == {"a": 1, "memory": 2, "b": 1}
 
 

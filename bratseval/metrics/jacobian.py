@@ -25,7 +25,11 @@ class Jacobian:
 
 @metric("jacobian_nonpositive", reads="jacobian", unit="voxels", best=0.0, worst=float("inf"))
 def jacobian_nonpositive(jacobian: Jacobian) -> float:
-    """Number of voxels where the determinant is 0 or less."""
+    """Number of voxels where the determinant is 0 or less.
+
+    A penalty should be no less than the voxels of the largest grid, as all of them may fold; it is one number
+    for all cases, and is held against `expected.grid` where the challenge states that.
+    """
     return float(np.count_nonzero(jacobian.determinants <= 0))
 
 

@@ -61,13 +61,15 @@ def check(grids: Mapping[str, Grid], case: Case, challenge: Challenge) -> list[P
         try:
             if region not in (grids if case.reference else challenge.regions):
                 raise InputError(Problem("warning", "SUB006", f"{region} is no task of the case; not scored"))
-            _map(case, region, grids.get(region), challenge, problems)
+            read_submitted(case, region, grids.get(region), challenge, problems)
         except InputError as error:
             problems += error.problems
     return problems
 
 
-def _map(case: Case, region: str, grid: Grid | None, challenge: Challenge, problems: list[Problem]) -> Volume:
+def read_submitted(
+    case: Case, region: str, grid: Grid | None, challenge: Challenge, problems: list[Problem]
+) -> Volume:
     """The submitted map of a task. Raises InputError where it is missing or broken."""
     part = find_part(case.prediction_parts, "", region)
     if part is None:
@@ -89,7 +91,7 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     ]
     for region, (grid, masks) in reference.data.items():
         try:
-            volume = _map(case, region, grid, challenge, problems)
+            volume = read_submitted(case, region, grid, challenge, problems)
         except InputError as error:
             problems += error.problems
             scores += penalized(challenge, region, challenge.metrics_of(region), error, grid.shape)

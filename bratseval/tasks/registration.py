@@ -75,7 +75,7 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     columns = metrics_reading(challenge, "landmarks")
     points: dict[str, list[float]] = {}
     try:
-        points = _submitted_points(case, truth, challenge.registration_rules, problems)
+        points = submitted_points(case, truth, challenge.registration_rules, problems)
         names, landmarks = _landmarks(points, truth, challenge.registration_rules)
         scores += measure(challenge, "", columns, landmarks)
         problems += _suspicions(landmarks, submitted(case), challenge.registration_rules)
@@ -101,7 +101,7 @@ def check(truth: Truth | None, case: Case, challenge: Challenge) -> list[Problem
     problems: list[Problem] = []
     points: dict[str, list[float]] = {}
     try:
-        points = _submitted_points(case, truth, challenge.registration_rules, problems)
+        points = submitted_points(case, truth, challenge.registration_rules, problems)
         if truth is not None:
             landmarks = _landmarks(points, truth, challenge.registration_rules)[1]
             problems += _suspicions(landmarks, submitted(case), challenge.registration_rules)
@@ -148,7 +148,7 @@ def _paired(path: Path, ids: Sequence[str], rules: Registration) -> np.ndarray:
     return np.array([points[name] for name in ids])
 
 
-def _submitted_points(
+def submitted_points(
     case: Case, truth: Truth | None, rules: Registration, problems: list[Problem]
 ) -> dict[str, list[float]]:
     """The submitted coordinates by landmark id. Raises InputError with all that is wrong with the table."""

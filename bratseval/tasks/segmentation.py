@@ -38,13 +38,17 @@ def read_reference(case: Case, challenge: Challenge) -> Reference:
 
 def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     """Read and score the prediction. Raises InputError where the file is refused."""
-    image, problems, elsewhere = _read_prediction(reference.data.grid, case, challenge)
-    if elsewhere and challenge.geometry.policy == "resample":
-        image = resample_nearest(image, reference.data.grid)
-    prediction = prepare(image, challenge, "prediction")
-    del image  # a whole volume, of which it is a copy
+    prediction, problems = read_prediction(reference.data.grid, case, challenge)
     scores, details = score_lesions(reference.data, prediction, challenge)
     return CaseResult(case, tuple(scores), tuple(problems), details=details)
+
+
+def read_prediction(grid: Grid, case: Case, challenge: Challenge) -> tuple[Prepared, list[Problem]]:
+    """The prediction as it is scored, on the given grid, and what is odd about it. Raises InputError."""
+    image, problems, elsewhere = _read_prediction(grid, case, challenge)
+    if elsewhere and challenge.geometry.policy == "resample":
+        image = resample_nearest(image, grid)
+    return prepare(image, challenge, "prediction"), problems  # the image, a copied whole volume, ends here
 
 
 def expect(case: Case, challenge: Challenge) -> Grid | None:

@@ -92,7 +92,7 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
         for region in challenge.scored_regions
     }
     try:
-        modality, image, own = _read_image(truth.grid, truth.targets, case, challenge, problems)
+        modality, image, own = read_synthetic(truth.grid, truth.targets, case, challenge, problems)
     except InputError as error:
         problems += untold(error, case)
         for region, inside in of_images.items():
@@ -101,12 +101,12 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
         target = truth.targets[modality]
         for region, inside in of_images.items():
             if inside:
-                marked = _region(truth, region, challenge)
+                marked = region_mask(truth, region, challenge)
                 record = compare(target.values, image.values, marked, target.bounds, own)
                 scores += _measured(record, region, inside, challenge, truth.grid)
     if truth.segmentation is not None and (rules := segmentation_rules(challenge)) is not None:
         try:
-            result = segmentation.score(truth.segmentation, _segmented(case, challenge), rules)
+            result = segmentation.score(truth.segmentation, segmented(case, challenge), rules)
         except InputError as error:
             problems += error.problems
             scores += unscored(rules, expected_scores(rules, case), error, reference.grid_shape)
@@ -131,13 +131,13 @@ def check(grid: Grid | None, case: Case, challenge: Challenge) -> list[Problem]:
     problems: list[Problem] = []
     modalities = [part.region for part in case.reference_parts if part.role == "image"]
     try:
-        _read_image(grid, modalities, case, challenge, problems)
+        read_synthetic(grid, modalities, case, challenge, problems)
     except InputError as error:
         problems += untold(error, case)
     if (rules := segmentation_rules(challenge)) is not None:
         try:
             problems += segmentation.check(
-                segmentation.expect(case, rules), _segmented(case, challenge), rules
+                segmentation.expect(case, rules), segmented(case, challenge), rules
             )
         except InputError as error:
             problems += error.problems
@@ -232,7 +232,7 @@ def _own_bounds(values: np.ndarray, path: Path) -> Bounds:
     return bounds
 
 
-def _read_image(
+def read_synthetic(
     grid: Grid | None,
     modalities: Mapping[str, Target] | list[str],
     case: Case,
@@ -268,7 +268,7 @@ def _submitted_image(case: Case) -> Part:
     return parts[0]
 
 
-def _segmented(case: Case, challenge: Challenge) -> Case:
+def segmented(case: Case, challenge: Challenge) -> Case:
     """The case with its segmentation as the prediction. Raises InputError where it is missing."""
     part = find_part(case.prediction_parts, "segmentation")
     if part is None:
@@ -278,7 +278,7 @@ def _segmented(case: Case, challenge: Challenge) -> Case:
     return replace(case, prediction=part.path, prediction_parts=())
 
 
-def _region(truth: Truth, name: str, challenge: Challenge) -> np.ndarray:
+def region_mask(truth: Truth, name: str, challenge: Challenge) -> np.ndarray:
     """The voxels of a region, bool."""
     region = challenge.regions.get(name)
     marked = np.ones(truth.grid.shape, bool, order="F") if truth.mask is None else truth.mask

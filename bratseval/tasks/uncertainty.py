@@ -64,7 +64,7 @@ def score(reference: Reference, case: Case, challenge: Challenge) -> CaseResult:
     truth: Truth = reference.data
     rules = challenge.uncertainty or Uncertainty()
     problems: list[Problem] = []
-    image = _read_segmentation(truth.grid, case, challenge, problems)
+    image = read_segmentation(truth.grid, case, challenge, problems)
     labels = whole_grid(image).ravel(order="K")
     # What neither side marks and lies outside the brain counts nowhere.
     voxels = np.flatnonzero(truth.brain | (truth.labels > 0) | (labels > 0))
@@ -97,7 +97,7 @@ def check(grid: Grid | None, case: Case, challenge: Challenge) -> list[Problem]:
     submitted(case)
     problems: list[Problem] = []
     try:
-        image = _read_segmentation(grid, case, challenge, problems)
+        image = read_segmentation(grid, case, challenge, problems)
         grid = grid or image.grid  # its own maps have to share it
     except InputError as error:
         problems += error.problems
@@ -109,7 +109,7 @@ def check(grid: Grid | None, case: Case, challenge: Challenge) -> list[Problem]:
     return problems
 
 
-def _read_segmentation(
+def read_segmentation(
     grid: Grid | None, case: Case, challenge: Challenge, problems: list[Problem]
 ) -> LabelImage:
     """The submitted labels. Raises InputError."""
