@@ -14,8 +14,10 @@ from bratseval.challenge import Challenge, Rulebook
 from bratseval.detail_table import joined as joined_details
 from bratseval.detail_table import read_details
 from bratseval.errors import Problem, UsageError, printable
+from bratseval.finishing import Ended, finish
 from bratseval.metadata import Metadata
-from bratseval.pipeline import Ended, Options, finish, metadata_of
+from bratseval.options import Options
+from bratseval.pipeline import metadata_of
 from bratseval.pooling import is_pooled, with_pooled
 from bratseval.results import Results, check_output, read_folder, read_run
 from bratseval.score_files import read_scores, unranked_rows

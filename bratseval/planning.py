@@ -18,18 +18,10 @@ from bratseval.cases import find_references
 from bratseval.challenge import Rulebook
 from bratseval.cpus import allowed_cpus, peak_bytes
 from bratseval.errors import Problem
+from bratseval.finishing import exit_code_of
 from bratseval.model import Case
-from bratseval.pipeline import (
-    MAX_SHARDS,
-    Options,
-    Progress,
-    exit_code_of,
-    file_size,
-    in_shard,
-    lost_case,
-    plan,
-    teams_of,
-)
+from bratseval.options import Options, Progress
+from bratseval.pipeline import MAX_SHARDS, file_size, in_shard, lost_case, plan, teams_of
 from bratseval.results import check_output
 from bratseval.scoring import Rules, read_reference, score_case
 from bratseval.state import FOLDER, finished_cases

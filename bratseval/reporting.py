@@ -7,8 +7,8 @@ from itertools import groupby, zip_longest
 from pathlib import Path
 
 from bratseval.config import recorded_rulebook
+from bratseval.options import Options, Progress
 from bratseval.pictures.worst import draw_all
-from bratseval.pipeline import Options, Progress
 from bratseval.report.contents import Contents, gather
 from bratseval.report.page import Shown, render
 from bratseval.results import Results, read_folder, read_run

@@ -22,8 +22,9 @@ from bratseval.text_tables import LONGEST_NAME, Column, cell_text, folded, line_
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bratseval.finishing import Ended
     from bratseval.leaderboard import Leaderboard
-    from bratseval.pipeline import Ended, Progress
+    from bratseval.options import Progress
     from bratseval.planning import Forecast
     from bratseval.validation import Checked
 

@@ -19,7 +19,8 @@ from bratseval import __version__
 from bratseval.cases import find_references
 from bratseval.challenge import Rulebook
 from bratseval.errors import Problem, UsageError
-from bratseval.pipeline import MAX_SHARDS, Options, plan, teams_of
+from bratseval.options import Options
+from bratseval.pipeline import MAX_SHARDS, plan, teams_of
 from bratseval.results import check_output
 from bratseval.state import FOLDER, check_journal, locked, not_writable
 

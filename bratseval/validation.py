@@ -10,17 +10,10 @@ from pathlib import Path
 from bratseval.cases import Found, find_references, listed_cases
 from bratseval.challenge import Rulebook
 from bratseval.errors import Problem, ReferenceDataError, UsageError, in_order
+from bratseval.finishing import FAILING, exit_code_of
 from bratseval.metadata import read_case_list
-from bratseval.pipeline import (
-    FAILING,
-    Options,
-    Progress,
-    exit_code_of,
-    lost_case,
-    plan,
-    submission_of,
-    supervised,
-)
+from bratseval.options import Options, Progress
+from bratseval.pipeline import lost_case, plan, submission_of, supervised
 from bratseval.supervisor import undisturbed
 
 

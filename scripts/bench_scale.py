@@ -59,13 +59,14 @@ def write_scores(path: Path, cases: int) -> None:
 
 def ranked(path: Path, output: Path) -> dict[str, float]:
     """Rank a table in this process: seconds of its parts and the peak of memory in bytes."""
-    from bratseval import joining, pipeline
+    from bratseval import finishing, joining
     from bratseval.config import load_rulebook
     from bratseval.cpus import peak_bytes
+    from bratseval.options import Options
 
     started = time.perf_counter()
     marks: dict[str, float] = {}
-    inner = pipeline._rank
+    inner = finishing.rank_scores
 
     def timed(*given: object) -> object:
         marks["read"] = time.perf_counter() - started
@@ -73,8 +74,8 @@ def ranked(path: Path, output: Path) -> dict[str, float]:
         marks["ranked"] = time.perf_counter() - started
         return result
 
-    pipeline._rank = timed  # type: ignore[assignment]
-    joining.rank(load_rulebook(CHALLENGE), [path], output, pipeline.Options())
+    finishing.rank_scores = timed  # type: ignore[assignment]
+    joining.rank(load_rulebook(CHALLENGE), [path], output, Options())
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {
         **marks,

@@ -17,7 +17,8 @@ from bratseval.challenge import Rulebook
 from bratseval.errors import Problem
 from bratseval.metadata import Metadata
 from bratseval.model import Case
-from bratseval.pipeline import Options, plan
+from bratseval.options import Options
+from bratseval.pipeline import plan
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"

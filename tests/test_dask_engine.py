@@ -20,7 +20,8 @@ from bratseval import shard_process
 from bratseval.dask_engine import shard_count
 from bratseval.errors import UsageError
 from bratseval.model import Case
-from bratseval.pipeline import Options, in_shard, shard_of, supervised
+from bratseval.options import Options
+from bratseval.pipeline import in_shard, shard_of, supervised
 from bratseval.shard_process import Request, Sealed, is_seen, run_shard, this_program
 from bratseval.supervisor import Outcome
 

@@ -23,7 +23,7 @@ from bratseval.export.formats import FORMATS, Exported, export
 from bratseval.export.names import case_names, plain_keys, team_folders
 from bratseval.gate import as_synapse
 from bratseval.joining import rank
-from bratseval.pipeline import Options
+from bratseval.options import Options
 from bratseval.validation import Checked
 
 RANKED = "ranking: {metrics: [dice, hd95], missing: worst, bootstrap: 0, permutations: 0}\n"

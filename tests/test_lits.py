@@ -28,8 +28,9 @@ from bratseval.metrics.pooled import Pooled, tumor_burden_max, tumor_burden_rmse
 from bratseval.metrics.surface import Distances, rmsd
 from bratseval.model import Cell
 from bratseval.nifti import Grid
+from bratseval.options import Options
 from bratseval.overlap_matching import detect, join_by_overlap
-from bratseval.pipeline import Options, run
+from bratseval.pipeline import run
 from bratseval.pooling import with_pooled
 from bratseval.regions import prepare
 from bratseval.surfaces import find_boundary

@@ -9,7 +9,8 @@ import pytest
 from conftest import table
 
 from bratseval.config import load_rulebook
-from bratseval.pipeline import Options, evaluate
+from bratseval.options import Options
+from bratseval.pipeline import evaluate
 
 TOLERANCE = 1e-6
 pytestmark = pytest.mark.golden

@@ -13,7 +13,7 @@ from bratseval import pipeline
 from bratseval.config import load_rulebook
 from bratseval.errors import UsageError
 from bratseval.model import Case
-from bratseval.pipeline import Options
+from bratseval.options import Options
 from bratseval.planning import SHARD_S, Forecast, _samples, forecast
 from bratseval.slurm import count_cases
 

@@ -29,7 +29,8 @@ from bratseval.config import load_rulebook
 from bratseval.errors import OutputError, Problem
 from bratseval.inputs import inputs_of
 from bratseval.model import Case, CaseResult, InputFile, Part, Score
-from bratseval.pipeline import Options, score_all
+from bratseval.options import Options
+from bratseval.pipeline import score_all
 from bratseval.screen import Screen
 from bratseval.state import Journal, Kept, locked, paths_of, unchanged
 from bratseval.supervisor import Outcome, Status

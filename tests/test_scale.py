@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from bratseval.config import load_rulebook
 from bratseval.joining import rank
-from bratseval.pipeline import Options
+from bratseval.options import Options
 rank(load_rulebook(sys.argv[1]), [Path(sys.argv[2])], Path(sys.argv[3]), Options())
 print(Path("/proc/self/status").read_text())
 """

@@ -18,11 +18,12 @@ from bratseval.cli import app
 from bratseval.config import load_rulebook, recorded_rulebook
 from bratseval.errors import UsageError
 from bratseval.joining import merge
+from bratseval.options import Options
 from bratseval.pictures.finding import image_of
 from bratseval.pictures.model import Picture
 from bratseval.pictures.showing import Wish, show, usual_path
 from bratseval.pictures.worst import draw_all
-from bratseval.pipeline import Options, evaluate, run
+from bratseval.pipeline import evaluate, run
 from bratseval.results import read_run
 from bratseval.sources import Source, joined, read_sources
 

@@ -19,8 +19,8 @@ from bratseval.config import load_rulebook
 from bratseval.doubt import examine
 from bratseval.joining import rank
 from bratseval.leaderboard import rank_teams, standings
+from bratseval.options import Options
 from bratseval.pairwise import significance
-from bratseval.pipeline import Options
 from bratseval.ranking.rules import SCHEMES
 from bratseval.ranking.stability import bootstrap_counts, kendall_tau, leave_one_out_counts
 from bratseval.robustness import compare_schemes, leave_one_out, leave_one_out_csv

@@ -168,7 +168,7 @@ def export(
     with screen_of(given) as screen:
         from bratseval.errors import counted
         from bratseval.export import formats
-        from bratseval.pipeline import exit_code_of
+        from bratseval.finishing import exit_code_of
 
         one_of("--fail-on", given["fail_on"], ("error", "warning", "never"))
         done = formats.export(results, to, team, output)

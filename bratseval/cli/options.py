@@ -12,7 +12,7 @@ import typer
 from bratseval.cli import completion
 
 if TYPE_CHECKING:
-    from bratseval.pipeline import Options
+    from bratseval.options import Options
 
 ChallengeArgument = Annotated[
     str,
@@ -235,7 +235,7 @@ def options_of(given: Mapping[str, Any]) -> Options:
     """Check the options whose values typer does not check."""
     from bratseval.archives import ArchiveLimits
     from bratseval.cpus import allowed_cpus
-    from bratseval.pipeline import Options
+    from bratseval.options import Options
 
     def value(name: str) -> Any:
         return given.get(name, OPTIONS[name][1])

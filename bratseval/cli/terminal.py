@@ -12,7 +12,8 @@ import typer
 from bratseval.cli.options import one_of
 
 if TYPE_CHECKING:
-    from bratseval.pipeline import Ended, Options
+    from bratseval.finishing import Ended
+    from bratseval.options import Options
 
 
 @contextmanager

@@ -10,10 +10,10 @@ from pathlib import Path
 from bratseval.challenge import Challenge, Rulebook
 from bratseval.errors import BratsevalError, Problem, UsageError, printable
 from bratseval.model import Case
+from bratseval.options import Options, Progress
 from bratseval.pictures.drawing import ON_ANATOMY, check_drawable, draw
 from bratseval.pictures.finding import CaseFiles, Pair, find_cases, image_of, read_records
 from bratseval.pictures.model import CaseRecord, Picture
-from bratseval.pipeline import Options, Progress
 from bratseval.sources import Source, read_sources
 from bratseval.supervisor import supervise
 
