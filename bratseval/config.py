@@ -89,7 +89,7 @@ def recorded_rulebook(record: Mapping[str, Any]) -> Rulebook:
         rulebook = Rulebook(
             rules(record["configuration"]), {cohort: rules(own) for cohort, own in cohorts.items()}
         )
-    except (KeyError, ValueError) as error:  # a ValidationError is a ValueError
+    except (KeyError, TypeError, ValueError) as error:  # a ValidationError is a ValueError
         message = f"the configuration in run.json cannot be read ({str(error).splitlines()[0]})"
         hint = f"it was written by bratseval {record.get('version')}; run again with this version"
         raise UsageError(Problem("error", "CFG002", message, hint)) from None

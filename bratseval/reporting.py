@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from itertools import groupby, zip_longest
 from pathlib import Path
 
@@ -30,8 +31,8 @@ def write_report(
     """Write the report of a finished result folder; returns its path.
 
     each: worst cases of a team that are drawn; results: what the tables of the folder hold, where that is
-    known already. Raises UsageError where the
-    folder is none of ours, OutputError where the report cannot be written.
+    known already. Raises UsageError where the folder is none of ours, OutputError where the report cannot be
+    written.
     """
     record = read_run(folder)
     rulebook = recorded_rulebook(record)
@@ -52,12 +53,18 @@ def _pictures(
     """Pictures of the worst cases of each team, one of every team before a second one."""
     by_team = [[*own][:each] for _, own in groupby(contents.worst, key=lambda one: one.team)]
     chosen = [one for turn in zip_longest(*by_team) for one in turn if one is not None][:MOST_PICTURES]
-    wanted = [(one.team, one.case) for one in contents.worst if one in chosen]
+    shared = Counter(case for _, case in contents.cases)
+    wanted = [(one.team, one.case) for one in contents.worst if one in chosen and shared[one.case] == 1]
+    unclear = [
+        Shown(one.team, one.case, why_not=f"{shared[one.case]} institutions have a case of this name.")
+        for one in chosen
+        if shared[one.case] > 1
+    ]
     if not wanted:
-        return []
+        return unclear
     rulebook = recorded_rulebook(contents.record)
     drawn = draw_all(folder, rulebook, wanted, options=options, images=images, progress=progress)
-    return [
+    return unclear + [
         Shown(team, case, why_not=one)
         if isinstance(one, str)
         else Shown(team, case, one.alt, one.caption, base64.b64encode(one.png).decode())

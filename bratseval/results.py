@@ -9,7 +9,9 @@ from dataclasses import dataclass, fields
 from itertools import chain, islice
 from pathlib import Path
 from sys import intern
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bratseval.challenge import Rulebook
 from bratseval.detail_table import DetailTable, read_details
@@ -148,7 +150,7 @@ def _joined(pieces: Iterable[str]) -> Iterator[str]:
 def check_output(output: Path, digest: str, overwrite: bool) -> None:
     """Refuse a folder that holds results of another configuration."""
     if (output / "run.json").is_file() and not overwrite:
-        found = read_run(output).get("config")
+        found = _read_record(output).get("config")
         if found != digest:
             raise OutputError(
                 Problem(
@@ -160,20 +162,88 @@ def check_output(output: Path, digest: str, overwrite: bool) -> None:
             )
 
 
+_STRICT = ConfigDict(strict=True)
+
+
+class _Bootstrap(BaseModel):
+    model_config = _STRICT
+
+    draws: int
+    kendall_mean: float | None = None  # where all teams tie there is none
+
+
+class _LeaveOneOut(BaseModel):
+    model_config = _STRICT
+
+    changes_winner: list[str]
+    changes_podium_share: float
+
+
+class _Significance(BaseModel):
+    model_config = _STRICT
+
+    test: str
+    alpha: float
+    adjust: str
+
+
+class _RankingRecord(BaseModel):
+    model_config = _STRICT
+
+    rule: str
+    bootstrap: _Bootstrap | None = None
+    leave_one_out: dict[str, _LeaveOneOut] = {}
+    significance: _Significance | None = None
+
+
+class _RunRecord(BaseModel):
+    """What later commands read of run.json; other keys are none of their business."""
+
+    model_config = _STRICT
+
+    challenge: str
+    command: str
+    complete: bool
+    config: str
+    configuration: dict[str, Any]
+    cohort_configurations: dict[str, dict[str, Any]] = {}
+    counts: dict[str, int]
+    expected: dict[str, list[str]]
+    institutions: list[str]
+    order: dict[str, list[str]] = {}
+    ranking: _RankingRecord
+    seed: int
+    shard: Annotated[list[int], Field(min_length=2, max_length=2)]
+    signature: str
+    version: str
+
+
 def read_run(folder: Path) -> dict[str, Any]:
-    """run.json of a result folder. Raises UsageError where there is none."""
-    path = folder / "run.json"
+    """run.json of a result folder. Raises UsageError where there is none, or one that was changed."""
+    record = _read_record(folder)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            Problem("error", "CSV006", f"{path} is not the record of a run ({error})", "name a result folder")
-        ) from None
-    if not isinstance(record, dict) or "config" not in record:
-        raise UsageError(
-            Problem("error", "CSV006", f"{path} is not the record of a run", "name a result folder")
-        )
+        _RunRecord.model_validate(record)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _no_record(folder, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     return record
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _no_record(folder, str(error.strerror)) from None
+    except (ValueError, RecursionError) as error:
+        raise _no_record(folder, str(error)) from None
+    if not isinstance(record, dict):
+        raise _no_record(folder, "it holds no object")
+    return record
+
+
+def _no_record(folder: Path, why: str) -> UsageError:
+    message = f"{folder / 'run.json'} is not the record of a run ({why})"
+    return UsageError(Problem("error", "CSV006", message, "name a result folder"))
 
 
 def read_folder(folder: Path) -> Results:

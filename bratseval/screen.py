@@ -38,8 +38,9 @@ _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 class Screen:
     """The terminal of one command; a bar only on a terminal, plain lines elsewhere."""
 
-    def __init__(self, format: str, quiet: bool, no_color: bool) -> None:
+    def __init__(self, format: str, quiet: bool, no_color: bool, scores: bool = True) -> None:
         self.format, self.quiet, self.no_color = format, quiet, no_color
+        self._scores = scores
         self._console: Console | None = None
         self._done, self._total = 0, 0
         self._kept: int | None = None  # of the done cases; None where a command keeps none
@@ -312,7 +313,7 @@ class Screen:
             from bratseval import gate
 
             print(gate.stopped(self.format, error.problems))
-        so_far = self._so_far() if self._kept else ", nothing was scored"
+        so_far = self._so_far() if self._kept else ", nothing was scored" if self._scores else ""
         self.verdict(f"stopped: {counted(len(error.problems), 'problem')}{so_far}")
 
     def stopped(self, how: str) -> None:

@@ -115,7 +115,7 @@ def read_sources(folder: Path) -> tuple[Source, ...]:
     try:
         runs = json.loads((folder / FOLDER / NAME).read_text(encoding="ascii"))["sources"]
         return tuple(_source(run) for run in runs)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ()
 
 

@@ -130,13 +130,14 @@ def not_writable(path: Path, error: OSError, needed: int = 0) -> OutputError:
     return OutputError(Problem("error", "OUT001", message, hint, file=str(path)))
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all; what is no Unicode in it is escaped. Raises OutputError."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all; what is no Unicode in a text is escaped. Raises OutputError."""
     part = path.with_name(f".{path.name}.part")
-    data = text.encode(errors="backslashreplace")
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        part.unlink(missing_ok=True)  # in a folder from someone else it may be a link to anywhere
+        with part.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from docs_metrics import challenges
-from docs_text import DOCS, code, table
+from docs_text import DOCS, code, cost, table
 
 from bratseval.challenge import Challenge
 from bratseval.config import PARITY_STATES, load_rulebook, parity
@@ -141,14 +141,6 @@ def _has_lesions(one: Challenge) -> bool:
     return any(find_metric(spec.metric)[0] != "image" for spec in one.metrics.values())
 
 
-def _cost(value: object) -> str:
-    if value is None:
-        return "empty"
-    if isinstance(value, list):
-        return "the largest of " + ", ".join(map(_cost, value))
-    return "grid diagonal" if value == "grid_diagonal" else f"{value:g}"
-
-
 def _metrics(one: Challenge) -> str:
     rows = []
     for column, spec in one.metrics.items():
@@ -157,7 +149,7 @@ def _metrics(one: Challenge) -> str:
         if spec.pooled:
             where += " (pooled: " + ", ".join(spec.pooled) + ")"
         missing = spec.penalty if spec.missing is None else spec.missing
-        costs = (_cost(spec.empty_both), _cost(spec.penalty), _cost(missing))
+        costs = (cost(spec.empty_both), cost(spec.penalty), cost(missing))
         name = f"[`{column}`](../metrics/{entry.name}.md)"
         rows.append((name, where, *costs, _settings(spec.model_dump(exclude_defaults=True))))
     header = ("metric", "regions", "both empty", "failure", "missing file", "settings")

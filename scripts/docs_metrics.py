@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import docs_examples as examples
-from docs_text import code, facts, formula, number, prose, source, table
+from docs_text import code, cost, facts, formula, number, prose, source, table
 
 from bratseval.challenge import Challenge
 from bratseval.config import bundled_names, load_challenge
@@ -193,7 +193,7 @@ def _users(row: MetricRow) -> str:
         for spec in one.metrics.values():
             if spec.metric in row.names.values():
                 missing = spec.penalty if spec.missing is None else spec.missing
-                costs = (_cost(spec.empty_both), _cost(spec.penalty), _cost(missing))
+                costs = (cost(spec.empty_both), cost(spec.penalty), cost(missing))
                 found.setdefault((spec.metric, *costs), []).append(one.name)
     if not found:
         return "No bundled challenge computes it; your own may name it.\n"
@@ -203,14 +203,6 @@ def _users(row: MetricRow) -> str:
         for (name, *costs), users in sorted(found.items())
     ]
     return table(header, rows)
-
-
-def _cost(value: object) -> str:
-    if value is None:
-        return "empty"
-    if isinstance(value, list):
-        return "the largest of " + ", ".join(map(_cost, value))
-    return "diagonal of the grid" if value == "grid_diagonal" else f"{value:g}"
 
 
 def _parameters(row: MetricRow) -> str:

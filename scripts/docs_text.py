@@ -61,6 +61,15 @@ def number(value: float | None) -> str:
     return "∞" if value == float("inf") else f"{value:.4g}"
 
 
+def cost(value: object) -> str:
+    """What an empty or failed side costs, as a challenge states it."""
+    if value is None:
+        return "empty"
+    if isinstance(value, list):
+        return "the largest of " + ", ".join(map(cost, value))
+    return "grid diagonal" if value == "grid_diagonal" else f"{value:g}"
+
+
 def code(text: object) -> str:
     """Inline code; a dash where there is nothing."""
     shown = str(text)

@@ -193,6 +193,22 @@ def test_exit_codes(challenge_folders: tuple[Path, Path], tmp_path: Path) -> Non
     assert run(challenge_folders, tmp_path / "file").returncode == 5
 
 
+def test_only_commands_that_score_say_that_nothing_was_scored(tmp_path: Path) -> None:
+    done = bratseval("export", tmp_path, "--to", "synapse")
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1] == "stopped: 1 problem"
+    done = bratseval("run", "brats2023-gli", "-s", tmp_path, "-r", tmp_path, "-o", tmp_path / "o")
+    assert done.returncode != 0
+    assert done.stderr.strip().splitlines()[-1].endswith(", nothing was scored")
+
+
+def test_a_folder_of_images_that_is_not_there_is_known_before_the_run(tmp_path: Path) -> None:
+    arguments = ("brats2023-gli", "-s", tmp_path, "-r", tmp_path, "-o", tmp_path / "o")
+    done = bratseval("run", *arguments, "--images", tmp_path / "t1c")
+    assert (done.returncode, "t1c' does not exist" in done.stderr) == (2, True)
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_results_of_another_configuration_are_not_overwritten(
     challenge_folders: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -142,7 +142,7 @@ def started(stage: str, *arguments: object, **environment: str) -> subprocess.Co
     assert python == "python"
     command = [sys.executable, str(places[script]), *map(str, arguments)]
     stated = dict(re.findall(r'(\w+)="([^"]*)"', " ".join(own.of("ENV"))))
-    everything = {**os.environ, **stated, **environment}
+    everything = {**os.environ, "BRATSEVAL_JOBS": "1", **stated, **environment}
     return subprocess.run(command, env=everything, capture_output=True, text=True, timeout=120)
 
 

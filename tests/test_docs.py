@@ -160,8 +160,12 @@ def test_the_figures_of_parity_are_those_that_the_tests_see() -> None:
 
 
 @pytest.mark.parametrize("name", ["", *sorted(EXAMPLES)])
-def test_examples_of_the_help_fit_and_parse(name: str) -> None:
+def test_examples_of_the_help_fit_and_parse(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every option that an example names is one of its command."""
+    (tmp_path / "t1c").mkdir()  # a folder of images must be there
+    monkeypatch.chdir(tmp_path)
     known = {full.removeprefix("bratseval").strip(): (c, x) for full, c, x in docs_reference.commands()}
     assert set(known) == set(EXAMPLES)  # no command without an example
     for line in EXAMPLES[name]:
@@ -257,7 +261,7 @@ def run_blocks(page: Path, folder: Path, *, slow: bool) -> None:
     """Blocks of a page in one folder, one after another, as a reader would; what they print is there."""
     (folder / "sample_data").symlink_to(ROOT / "sample_data")
     path = os.pathsep.join([PROGRAMS, os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "BRATSEVAL_REPORT": str(slow)}
+    environment = {**os.environ, "PATH": path, "BRATSEVAL_REPORT": str(slow), "BRATSEVAL_JOBS": "1"}
     printed = None
     for block in blocks(page):
         if block.marker == "file":

@@ -106,6 +106,21 @@ def test_synapse_gets_flat_means(folder: Path) -> None:
     assert (other["rank"], other["missing_cases"], other["dice_TC"], other["hd95_WT"]) == (2, 2, 0.0, 374.0)
 
 
+def test_synapse_gets_100_annotations_at_most_and_those_of_ranked_metrics_first(folder: Path) -> None:
+    """More than 100 keys are refused by AnnotationsV2Utils of Synapse-Repository-Services."""
+    lines = (folder / "teams.csv").read_text().splitlines()
+    more = [f"alpha,WT,metric_{number:03},2,0,1,0,1,1,1" for number in range(120)]
+    (folder / "teams.csv").write_text("\n".join([lines[0], *more, *lines[1:]]) + "\n")
+    done = export(folder, "synapse", "alpha", None)
+    found = read(done.files[0])
+    assert len(found) == 100
+    assert {"rank", "signature", "dice_TC", "dice_WT", "hd95_TC", "hd95_WT", "metric_000_WT"} <= found.keys()
+    assert "metric_119_WT" not in found
+    (warning,) = done.problems
+    assert (warning.severity, warning.code) == ("warning", "OUT006")
+    assert "first: 31 means are left out (metric_089_WT, " in warning.message
+
+
 def test_grand_challenge_gets_statistics_and_ranked_values(folder: Path) -> None:
     found = exported(folder, "grand-challenge", "alpha")
     # Quartiles of two values lie a quarter of the way from each.
@@ -470,9 +485,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         found[challenge] = folder / challenge
         sample = ROOT / "sample_data" / kind
         places = ("--submissions", sample / "submissions", "--references", sample / "references")
-        done = bratseval(
-            "run", challenge, *places, "--output", found[challenge], "--fail-on", "never", "--no-report"
-        )
+        quick = ("--fail-on", "never", "--no-report", "--jobs", 1)
+        done = bratseval("run", folder / "own.yaml", *places, "--output", found[challenge], *quick)
         assert done.returncode == 0, done.stderr
     return found
 

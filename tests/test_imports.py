@@ -239,7 +239,7 @@ ALLOWED = {
         *("pictures.panels", "pictures.planes"),
     },
     "pictures.drawing": {
-        *("challenge", "errors", "model", "pictures.drawers", "pictures.images", "pictures.maps"),
+        *("challenge", "errors", "inputs", "model", "pictures.drawers", "pictures.images", "pictures.maps"),
         *("pictures.masks", "pictures.model", "pictures.page", "pictures.points"),
     },
     "pictures.finding": {
@@ -247,7 +247,7 @@ ALLOWED = {
         *("sources", "tables"),
     },
     "pictures.showing": {
-        *("archives", "config", "errors", "results", "sources", "state"),
+        *("archives", "config", "errors", "results", "sources"),
         *("pictures.drawing", "pictures.finding", "pictures.model"),
     },
     "pictures.worst": {
@@ -275,7 +275,7 @@ ALLOWED = {
     },
     "cli.folders": {
         *("cli.completion", "cli.options", "cli.terminal", "config", "errors", "export.formats"),
-        *("finishing", "joining", "pictures.showing", "reporting", "results"),
+        *("finishing", "joining", "pictures.showing", "reporting", "results", "state"),
     },
     "cli.bundled": {
         *("advice.advisers", "advice.findings", "cli.options", "cli.terminal", "config", "cpus"),

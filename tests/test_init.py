@@ -109,7 +109,7 @@ def test_from_nothing_to_a_leaderboard(tmp_path: Path) -> None:
     done = bratseval("challenges", "check", path)
     assert done.returncode == 0, done.stderr
     sample = ROOT / "sample_data" / "skin"
-    places = ("--submissions", sample / "submissions", "--references", sample / "references")
+    places = ("--submissions", sample / "submissions", "--references", sample / "references", "--jobs", 1)
     done = bratseval("run", path, *places, "--output", tmp_path / "out", "--fail-on", "never", "--no-report")
     assert done.returncode == 0, done.stderr
     assert table(tmp_path / "out" / "leaderboard.csv")[0]["team"] == "close"

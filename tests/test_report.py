@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import math
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,12 +20,20 @@ import pytest
 from conftest import ROOT, table
 from small_challenge import write_challenge
 
+from bratseval import joining
+from bratseval.config import load_rulebook
 from bratseval.detail_table import DetailTable
+from bratseval.errors import UsageError, printable
+from bratseval.options import Options
 from bratseval.report import page
 from bratseval.report.charts import Scale, box, percent, scale_of, short
-from bratseval.report.contents import gather
+from bratseval.report.contents import Contents, Table, gather
 from bratseval.report.details import curve_means, detections
-from bratseval.report.figures import podium
+from bratseval.report.figures import detection, intervals, kendall, podium, significance
+from bratseval.reporting import write_report
+from bratseval.results import Results
+from bratseval.score_table import ScoreTable
+from bratseval.tables import ScoreRow
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -90,7 +100,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "subs" / "two" / "X-00002-000.nii.gz").unlink()
     done = bratseval(
         *("run", root / "small.yaml", "-s", root / "subs", "-r", root / "refs", "-o", root / "out"),
-        *("--report", "--pictures", 3, "--compare-schemes", "-j", 1),
+        *("--report", "--pictures", 2, "--compare-schemes", "-j", 1),
     )
     assert done.returncode == 0, done.stderr
     return root / "out"
@@ -108,7 +118,7 @@ def test_the_page_is_whole_and_every_figure_says_how_to_read_it(text: str) -> No
     assert all(re.search(r"<figcaption>\s*\S", figure) for figure in figures)
     pictures = whole.named("svg") + whole.named("img") + whole.named("canvas")
     assert all(one.get("aria-label") or one.get("alt") for one in pictures)
-    assert sum(one.get("src", "").startswith("data:image/png") for one in whole.named("img")) == 9
+    assert sum(one.get("src", "").startswith("data:image/png") for one in whole.named("img")) == 6
     ids = [attributes["id"] for _, attributes in whole.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     wanted = {
@@ -137,7 +147,7 @@ def test_the_page_asks_nobody_for_anything(text: str) -> None:
 
 
 def test_a_report_of_the_folder_is_the_report_of_the_run(results: Path, tmp_path: Path, text: str) -> None:
-    done = bratseval("report", results, "-o", tmp_path / "again.html", "-j", 2, "--pictures", 3)
+    done = bratseval("report", results, "-o", tmp_path / "again.html", "-j", 2, "--pictures", 2)
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1] == f"report written to {tmp_path / 'again.html'}"
     assert (tmp_path / "again.html").read_text("utf-8") == text
@@ -195,7 +205,7 @@ def test_other_kinds_of_challenges(challenge: str, sample: str, expected: str, t
     metadata = ["--metadata", folder / "partitioning.csv"] if sample == "fets" else []
     done = bratseval(
         *("run", challenge, "-s", folder / "submissions", "-r", folder / "references", "-o", tmp_path),
-        *("--report", "--fail-on", "never", *metadata),
+        *("--report", "--pictures", 0, "--fail-on", "never", "-j", 1, *metadata),
     )
     assert done.returncode == 0, done.stderr
     whole = Page((tmp_path / "report.html").read_text("utf-8"))
@@ -206,7 +216,7 @@ def test_evaluate_reports_one_team_without_a_ranking(results: Path, tmp_path: Pa
     root = results.parent
     done = bratseval(
         *("evaluate", root / "small.yaml", "-p", root / "subs" / "one", "-r", root / "refs", "-o", tmp_path),
-        "--report",
+        *("--report", "--pictures", 0, "-j", 1),
     )
     assert done.returncode == 0, done.stderr
     whole = Page((tmp_path / "report.html").read_text("utf-8"))
@@ -220,7 +230,7 @@ def test_no_report_is_left_of_an_earlier_run(results: Path, tmp_path: Path) -> N
     shutil.copytree(results, tmp_path / "out")
     done = bratseval(
         *("run", root / "small.yaml", "-s", root / "subs", "-r", root / "refs", "-o", tmp_path / "out"),
-        "--no-report",
+        *("--no-report", "-j", 1),
     )
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "out" / "report.html").exists()
@@ -272,7 +282,7 @@ def test_a_box_is_tukeys() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "expected"), [(0, "0%"), (0.001, "<1%"), (0.25, "25%"), (0.999, ">99%"), (1, "100%")]
+    ("share", "expected"), [(0, "0%"), (0.005, "<1%"), (0.25, "25%"), (0.999, ">99%"), (1, "100%")]
 )
 def test_shares_that_are_not_none_never_look_so(share: float, expected: str) -> None:
     assert percent(share) == expected
@@ -297,15 +307,37 @@ def test_lesions_are_counted_by_size() -> None:
         ("a", "2", "WT", "fp", 0), ("a", "2", "WT", "fp", 0), ("a", "2", "WT", "ignored", 3.0),
         ("b", "1", "ET", "tp", 40000.0),
     )  # fmt: skip
-    found = detections(details, ["a", "b"], ["ET", "TC", "WT"])
+    # Team a has a file of case 3 too, in which there is no lesion, and b one of case 1 alone.
+    usable = np.array([[1, 1, 1], [1, 0, 0]], bool)
+    found = detections(details, ["a", "b"], ["ET", "TC", "WT"], ["1", "2", "3"], usable)
     assert found is not None
     assert found.regions == ["ET", "WT"]
     assert found.total[0, 1, :2].tolist() == [2, 1]
     assert found.hit[0, 1, :2].tolist() == [1, 1]
     assert found.false.tolist() == [[0, 2], [0, 0]]
     assert found.total[1, 0, -1] == 1
-    assert found.cases == 2
-    assert detections(DetailTable(), ["a"], ["WT"]) is None
+    assert found.cases.tolist() == [3, 1]
+    spurious = detection(found, ["a", "b"])[1][3]
+    assert spurious.notes == [short(2 / 3), "0"]
+    assert detections(DetailTable(), ["a"], ["WT"], ["1"], usable[:1, :1]) is None
+    with pytest.raises(UsageError, match="no number"):
+        detections(lesions(("a", "1", "WT", "tp", "x")), ["a"], ["WT"], ["1"], usable[:1, :1])
+
+
+def test_curves_do_not_depend_on_who_came_first() -> None:
+    details, again = DetailTable(), DetailTable()
+    numbers = [0.1, 0.2, 0.3, 1e-17, 0.7]
+    cases = [
+        ("a", str(case), [(f"R{case}", "dice", 0.0, 0.5), ("WT", "dice", 0.0, one)])
+        for case, one in enumerate(numbers)
+    ]
+    for table_, order in ((details, cases), (again, cases[::-1])):
+        for one in order:
+            table_.add(*one)
+    first, second = curve_means(details, ["a"]), curve_means(again, ["a"])
+    assert [(one.name, one.means.tolist()) for one in first] == [
+        (one.name, one.means.tolist()) for one in second
+    ]
 
 
 def test_curves_are_means_over_the_cases_that_have_the_point() -> None:
@@ -350,6 +382,180 @@ def test_the_hardest_and_worst_cases(results: Path) -> None:
     assert "00002-000" not in [one.case for one in worst]  # which has no file
     known = {case: own["two"] for case, own in scores.items() if case != "00002-000"}
     assert worst[0].case == min(known, key=lambda case: known[case])
+
+
+# --- small tables by hand ----------------------------------------------------------------------
+
+Rows = Sequence[tuple[str, str, float | None]]  # team, case, value
+
+
+def contents_of(folder: Path, rows: Rows, ranking: str = "", metric: str = "dice") -> Contents:
+    """What the report shows of a metric in the region WT; an empty value is a case without a file."""
+    yaml = (
+        "extends: brats2023-gli\nname: tiny\n"
+        "metrics: {rvd: {metric: relative_volume_difference, penalty: 1}}\n"
+        f"ranking: {{metrics: [{metric}], regions: [WT]{ranking}}}\n"
+    )
+    (folder / "tiny.yaml").write_text(yaml)
+    scores = ScoreTable.of(
+        ScoreRow(team, "", case, "WT", metric, value, None, "ok" if value is not None else "missing", "")
+        for team, case, value in rows
+    )
+    record = {
+        "version": "0", "challenge": "tiny", "config": "0", "complete": True, "signature": "s",
+        "counts": {"teams": 1, "cases": 1, "rows": 1}, "ranking": {"rule": "r"},
+    }  # fmt: skip
+    rulebook = load_rulebook(str(folder / "tiny.yaml"))
+    return gather(folder, Results(scores, {}, [], []), record, rulebook)
+
+
+def test_a_team_without_a_value_takes_no_place(tmp_path: Path) -> None:
+    """Of three teams one has no number in case 1: it is not third there."""
+    rows = [
+        ("a", "1", 0.9),
+        ("b", "1", 0.8),
+        ("c", "1", None),
+        ("a", "2", 0.9),
+        ("b", "2", 0.8),
+        ("c", "2", 0.7),
+    ]
+    chart = podium(contents_of(tmp_path, rows))
+    assert chart is not None
+    thirds = {chart.rows[bar.row]: bar.end - bar.start for bar in chart.bars if bar.kind == "place3"}
+    assert thirds == {"a": 0, "b": 0, "c": 50}
+
+
+def test_a_metric_that_is_ranked_without_its_sign(tmp_path: Path) -> None:
+    """-0.1 beats 0.2, and the worst case is the one farthest from 0."""
+    rows = [("a", "1", -0.1), ("b", "1", 0.2), ("a", "2", -0.3), ("b", "2", 0.4)]
+    contents = contents_of(tmp_path, rows, ", absolute: [rvd]", "rvd")
+    chart = podium(contents)
+    assert chart is not None
+    assert dict(zip(chart.rows, chart.notes, strict=True)) == {"a": "100%", "b": "0%"}
+    assert [(one.case, one.values) for one in contents.hardest] == [
+        ("2", [pytest.approx(0.05)]),
+        ("1", [pytest.approx(0.05)]),
+    ]
+    assert [one.case for one in contents.worst] == ["2", "1", "2", "1"]
+    assert "closer to 0 is better" in page.render(contents, [])
+
+
+def test_scores_of_a_run_and_those_that_are_read_give_one_page(tmp_path: Path) -> None:
+    """Names with control characters and no Unicode, in any order of arrival."""
+    names = ("\x01b", "a", "\udc80", "~", "\\x00")
+    rows = [(team, case, None if team == case else 0.5) for team in names for case in names]
+    run = page.render(contents_of(tmp_path, rows), [])
+    again = page.render(contents_of(tmp_path, rows[::-1]), [])
+    shown = [(printable(team), printable(case), value) for team, case, value in rows]
+    assert run == again
+    assert run == page.render(contents_of(tmp_path, sorted(shown, key=lambda row: row[:2])), [])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [None], [None, None], [math.inf], [-math.inf, math.inf], [math.inf, 1.0], [0.0, 1e-295],
+        [1e308, -1e308], [1e300], [2.05], [1e16, 1e16 + 2], [0.3, 0.3], [-1e-9, 1e12],
+    ],
+)  # fmt: skip
+def test_a_page_of_any_numbers(values: list[float | None], tmp_path: Path) -> None:
+    """Every mark lies on its axis, and no number that JSON lacks is in the page."""
+    rows = [(team, str(case), value) for team in ("a", "b") for case, value in enumerate(values)]
+    contents = contents_of(tmp_path, rows, metric="hd95")
+    text = page.render(contents, [])
+    Page(text)
+    assert not re.search(r'="-?(nan|inf)', text.replace('data-value="', ""))
+    assert "NaN" not in json.dumps(embedded(text))
+    assert "Infinity" not in json.dumps(embedded(text))
+    places = [float(place) for place in re.findall(r' (?:x|cx|x1|x2)="([^"]*)%"', text)]
+    assert all(0 <= place <= 100 for place in places)
+
+
+def test_the_histogram_of_taus_by_hand(tmp_path: Path) -> None:
+    """Of 8 draws one has tau 0.8, on the edge of two bins, and one exactly the lowest tau."""
+    contents = contents_of(tmp_path, [("a", "1", 0.5)])
+    counts = {"kendall_counts": [[0.6, 1], [0.8, 1], [1.0, 6]], "kendall_mean": 0.9}
+    bootstrap = {**counts, "kendall_q025": 0.6, "kendall_q975": 1.0}
+    chart = kendall(replace(contents, record={"ranking": {"bootstrap": bootstrap}}))
+    assert chart is not None
+    assert (chart.rows[0], chart.rows[-1]) == ("0.60 to 0.65", "0.95 to 1.00")
+    filled = {row: note for row, note in zip(chart.rows, chart.notes, strict=True) if note != "0%"}
+    assert filled == {"0.60 to 0.65": "12%", "0.80 to 0.85": "12%", "0.95 to 1.00": "75%"}
+    assert [(bar.start, bar.end) for bar in chart.bars if bar.end] == [(0, 16.667), (0, 16.667), (0, 100)]
+    assert [tick.text for tick in chart.ticks] == ["0%", "20%", "40%", "60%"]
+
+
+def test_no_bin_of_taus_begins_at_minus_zero(tmp_path: Path) -> None:
+    """From -0.4 by 0.2: the sums of binary fractions miss zero by a little."""
+    contents = contents_of(tmp_path, [("a", "1", 0.5)])
+    bootstrap = {"kendall_counts": [[-1 / 3, 1], [1.0, 1]], "kendall_mean": 0, "kendall_q025": -1}
+    chart = kendall(replace(contents, record={"ranking": {"bootstrap": {**bootstrap, "kendall_q975": 1}}}))
+    assert chart is not None
+    assert [row for row in chart.rows if "0.00" in row] == ["-0.20 to 0.00", "0.00 to 0.20"]
+
+
+def test_the_significance_map_is_row_against_column(tmp_path: Path) -> None:
+    """Only a beats b: the star is in the row of a; c is not ranked and has no row."""
+    contents = contents_of(tmp_path, [(team, "1", 0.5) for team in "abc"])
+    columns = ["team", "other", "p", "p_adjusted", "significant"]
+    rows = [
+        {"team": one, "other": other, "p_adjusted": "0.01" if (one, other) == ("a", "b") else "1",
+         "significant": str(int((one, other) == ("a", "b")))}
+        for one in "ab" for other in "ab" if one != other
+    ]  # fmt: skip
+    matrix = significance(replace(contents, tables={"significance.csv": Table(columns, rows)}))
+    assert matrix is not None
+    assert [[square.text for square in row] for row in matrix.squares] == [["", "★ 0.01"], ["1.0", ""]]
+    assert [square.kind for row in matrix.squares for square in row] == ["self", "sure", "", "self"]
+
+
+def test_an_interval_of_ranks_has_no_digits_of_its_arithmetic(tmp_path: Path) -> None:
+    contents = contents_of(tmp_path, [(team, "1", 0.5) for team in "ab"])
+    ends = {"rank": "1", "rank_q025": "1", "rank_q975": "71.02499999999998"}
+    table = Table(["team", *ends], [{"team": team, **ends} for team in "ab"])
+    chart = intervals(replace(contents, tables={"stability.csv": table}))
+    assert chart is not None
+    assert chart.notes == ["1 [1–71.02]"] * 2
+
+
+def test_a_case_that_two_institutions_have_is_not_drawn_for_the_other(tmp_path: Path) -> None:
+    """A picture is found by team and case alone."""
+    lines = [f"{team},{site},1,WT,dice,0.5" for team in "ab" for site in ("s1", "s2")]
+    (tmp_path / "scores.csv").write_text("\n".join(["team,institution,case,region,metric,value", *lines, ""]))
+    yaml = "extends: brats2023-gli\nname: tiny\nranking: {metrics: [dice], regions: [WT], bootstrap: 0}\n"
+    (tmp_path / "tiny.yaml").write_text(yaml)
+    rulebook = load_rulebook(str(tmp_path / "tiny.yaml"))
+    joining.rank(rulebook, [tmp_path / "scores.csv"], tmp_path / "out", Options(jobs=1))
+    text = write_report(tmp_path / "out", Options(jobs=1)).read_text("utf-8")
+    assert text.count("2 institutions have a case of this name.") == 2
+    assert "do not say where the files are" not in text
+
+
+def test_nothing_scored_is_a_page_too(tmp_path: Path) -> None:
+    text = page.render(contents_of(tmp_path, []), [])
+    Page(text)
+    assert embedded(text)["columns"] == []
+
+
+def test_ticks_are_where_they_say() -> None:
+    """Of an axis of one value, of one without a round number, and of a very short one."""
+    (alone,) = Scale(2.05, 2.05).ticks()
+    assert (alone.at, alone.text) == (50, "2.05")
+    near = Scale(1000.01, 1000.05).ticks()
+    assert len({tick.text for tick in near}) == len(near)
+    assert all(tick.at == Scale(1000.01, 1000.05).at(float(tick.text)) for tick in near)
+    for scale in (Scale(0.3, 0.95), Scale(-7, 11), Scale(0.21, 0.24)):
+        assert all(abs(tick.at - scale.at(float(tick.text))) < 1e-6 for tick in scale.ticks())
+
+
+def test_infinite_values_are_in_the_box() -> None:
+    """Half of them are infinite: so are the median and the upper quartile."""
+    bars, dots = box(0, np.array([1.0, 1.0, np.inf, np.inf, np.nan]), Scale(0, 10))
+    assert [(bar.kind, bar.start, bar.end) for bar in bars] == [
+        *(("whisker", 10, 100), ("box", 10, 100), ("middle", 100, 100)),
+    ]
+    assert "median ∞" in bars[1].title
+    assert [dot.title for dot in dots] == ["mean ∞"]
 
 
 @pytest.fixture(autouse=True)

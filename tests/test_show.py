@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +34,11 @@ def quiet(*_: object) -> None:
     """A progress that says nothing."""
 
 
-def scored(challenge: str, submissions: Path, references: Path, output: Path, **more: object) -> Path:
-    run(load_rulebook(challenge), submissions, references, output, replace(Options(), **more), quiet)  # type: ignore[arg-type]
+def scored(challenge: str, submissions: Path, references: Path, output: Path) -> Path:
+    """Results of a bundled challenge; draws and permutations, which no picture shows, are left out."""
+    rules = output.with_suffix(".yaml")
+    rules.write_text(f"extends: {challenge}\nname: {challenge}\nranking: {{bootstrap: 0, permutations: 0}}\n")
+    run(load_rulebook(str(rules)), submissions, references, output, Options(jobs=1), quiet)
     return output
 
 
@@ -118,6 +120,15 @@ def test_every_kind_of_challenge_has_its_picture(
     assert numbers
     assert str(SAMPLES) not in json.dumps({**shown, "path": "", "numbers": []})
     assert done.stderr.strip().splitlines()[-1].endswith(f"picture written to {path}")
+
+
+def test_a_name_is_no_formula(sample: Callable[[str, str], Path], tmp_path: Path) -> None:
+    """A curve in a folder from someone else, with a name that mathematics would stumble over."""
+    folder = shutil.copytree(sample("qu-brats-2020", "qu-brats"), tmp_path / "out")
+    curves = folder / "curves.csv"
+    curves.write_text(curves.read_text().replace(",dice,", ",$\\frac{x$,"))
+    picture = show(folder, "sloppy", "BraTS20_Validation_002", Wish(), ArchiveLimits())
+    assert "The curves count only voxels" in picture.caption
 
 
 def test_a_region_of_images_and_one_of_masks_are_drawn_each_in_its_way(
@@ -276,6 +287,18 @@ def test_names_of_pictures_stay_in_their_folder_and_apart() -> None:
         assert path.name.isascii()
 
 
+def test_a_link_in_the_way_of_a_picture_is_not_followed(small: Path, tmp_path: Path) -> None:
+    """A folder from someone else may hold a link where the unfinished file goes."""
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / ".x.png.part").symlink_to(tmp_path / "precious")
+    done = bratseval(
+        "show", small / "out", "--team", "exact", "--case", "00001-000", "-o", tmp_path / "x.png"
+    )
+    assert done.exit_code == 0, done.stderr
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["precious", "x.png"]
+
+
 # ---------------------------------------------------------------- images
 
 
@@ -379,3 +402,29 @@ def test_files_that_are_gone_are_a_sentence_for_each(small: Path) -> None:
     drawn = draw_all(small / "out", rulebook, WANTED[:2], options=Options(), sources=gone)
     assert all("refs does not exist" in str(sentence) for sentence in drawn.values())
     assert "/nowhere" not in str(drawn)
+
+
+# ---------------------------------------------------------------- files that changed since they were scored
+
+CHANGED = "Not as it was scored, so that the numbers are of other files: "
+
+
+def test_a_picture_of_other_files_than_those_scored_says_so(small: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(small, tmp_path / "moved")
+    wish = Wish(root / "refs", root / "teams" / "exact")
+
+    def caption() -> str:
+        return show(root / "out", "exact", "00001-000", wish, ArchiveLimits()).caption
+
+    assert CHANGED not in caption()
+    prediction = root / "teams" / "exact" / "BraTS-GLI-00001-000.nii.gz"
+    shutil.copy(root / "teams" / "shifted" / prediction.name, prediction)
+    assert f"{CHANGED}prediction {prediction.name}." in caption()
+    prediction.unlink()
+    assert f"{CHANGED}prediction {prediction.name}." in caption()
+    (root / "out" / "inputs.csv").unlink()  # nothing is known of a folder that `rank` wrote
+    assert CHANGED not in caption()
+
+
+def test_a_missing_prediction_is_as_it_was_scored(small: Path) -> None:
+    assert CHANGED not in show(small / "out", "shifted", "00002-000", Wish(), ArchiveLimits()).caption

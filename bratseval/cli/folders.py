@@ -129,11 +129,12 @@ def show(
     with screen_of(given) as screen:
         from bratseval.errors import printable
         from bratseval.pictures import showing
+        from bratseval.state import write_whole
 
         wish = showing.Wish(references, predictions, image, modality, region)
         picture = showing.show(results, team, case, wish, options_of(given).archives)
         path = output or showing.usual_path(results, printable(team), printable(case))
-        showing.write_picture(path, picture.png)
+        write_whole(path, picture.png)
         if given["format"] == "json":
             words = {"title": picture.title, "alt": picture.alt, "caption": picture.caption}
             what = {"region": picture.region, "lesion": picture.lesion, "planes": dict(picture.planes)}

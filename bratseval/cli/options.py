@@ -177,7 +177,10 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
         Annotated[
             Path | None,
             typer.Option(
-                metavar="DIR", help="Images, each named with its case, for the pictures in the report."
+                metavar="DIR",
+                exists=True,
+                file_okay=False,
+                help="Images, each named with its case, for the pictures in the report.",
             ),
         ],
         None,

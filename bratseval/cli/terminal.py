@@ -23,7 +23,10 @@ def screen_of(given: Mapping[str, Any], formats: tuple[str, ...] = ("text", "jso
     from bratseval.errors import BratsevalError
     from bratseval.screen import Screen
 
-    screen = Screen(given.get("format", "text"), given.get("quiet", False), given.get("no_color", False))
+    screen = Screen(
+        *(given.get("format", "text"), given.get("quiet", False), given.get("no_color", False)),
+        scores="shard" in given,
+    )
     trace = given.get("verbose", 0) > 1
     try:
         yield screen

@@ -45,7 +45,7 @@ def _of_each_team(name: str, document: Callable[[TeamResults], str]) -> Callable
 
 
 FORMATS = {
-    "synapse": Format(_of_each_team("results.json", synapse.document)),
+    "synapse": Format(_of_each_team("results.json", synapse.document), synapse.remarks),
     "grand-challenge": Format(_of_each_team("metrics.json", grand_challenge.document)),
     "medperf": Format(_of_each_team("results.yaml", medperf.document)),
     "nnunet": Format(_of_each_team("summary.json", nnunet.document), nnunet.remarks),

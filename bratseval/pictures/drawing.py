@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bratseval.challenge import Challenge
-from bratseval.errors import Problem, UsageError
+from bratseval.errors import Problem, UsageError, printable
+from bratseval.inputs import inputs_of
 from bratseval.model import Case
 from bratseval.pictures.drawers import Drawing, Task, table_of, without_folders
 from bratseval.pictures.images import synthesis_drawing
@@ -58,6 +59,7 @@ def draw(
     # Rows of other cohorts are none of this case.
     record = replace(record, scores=tuple(s for s in record.scores if (s.region, s.metric) in known))
     drawing = DRAWERS[challenge.task](Task(challenge, case, record, image, region))
+    drawing = replace(drawing, notes=[*drawing.notes, *_changes(case, record)])
     columns, rows, notes = table_of(record.scores, challenge)
     told = " ".join(drawing.notes)
     notes = [without_folders(note, record.problems) for note in notes]
@@ -85,6 +87,20 @@ def draw(
         drawing.planes,
         tuple(score for score in record.scores if score.metric in {name for name, _ in rows}),
     )
+
+
+def _changes(case: Case, record: CaseRecord) -> list[str]:
+    """A note of files that are others than those that were scored: the numbers are not of this picture."""
+    now = {
+        (one.role, printable(one.file), str(one.bytes), one.sha256): f"{one.role} {printable(one.file)}"
+        for one in inputs_of(case)
+    }
+    there = {role for role, *_ in now}
+    others = [name for one, name in now.items() if one not in record.inputs]
+    others += sorted({f"{role} {name}" for role, name, *_ in record.inputs if role not in there})
+    if not record.inputs or not others:
+        return []
+    return [f"Not as it was scored, so that the numbers are of other files: {', '.join(others)}"]
 
 
 def _sentence(text: str) -> str:

@@ -27,7 +27,14 @@ from bratseval.model import Case, Score
 from bratseval.pictures.model import CaseRecord
 from bratseval.scoring import with_geometry
 from bratseval.sources import Source
-from bratseval.tables import DETAIL_COLUMNS, PROBLEM_COLUMNS, SCORE_COLUMNS, read_columns, unescaped
+from bratseval.tables import (
+    DETAIL_COLUMNS,
+    INPUT_COLUMNS,
+    PROBLEM_COLUMNS,
+    SCORE_COLUMNS,
+    read_columns,
+    unescaped,
+)
 
 Pair = tuple[str, str]  # team and case, as the tables name them
 IMAGES = (".nii", ".nii.gz", ".png", ".jpg", ".jpeg")
@@ -63,11 +70,17 @@ def read_records(folder: Path, wanted: Collection[Pair]) -> dict[Pair, CaseRecor
         for cells in _rows(folder / "problems.csv", columns, of_teams):
             problem = Problem(**dict(zip(columns, cells, strict=True)))  # type: ignore[arg-type]
             problems.setdefault((problem.team, problem.case), []).append(problem)
+    inputs: dict[Pair, set[tuple[str, ...]]] = {}
+    if (folder / "inputs.csv").is_file():
+        of_both = pairs | {("", case) for _, case in pairs}
+        for team, case, *cells in _rows(folder / "inputs.csv", INPUT_COLUMNS, of_both):
+            inputs.setdefault((team, case), set()).add(tuple(cells))
     return {
         pair: CaseRecord(
             tuple(rows),
             (*problems.get(pair, ()), *problems.get((pair[0], ""), ())),
             {table: tuple(found) for table, found in details.get(pair, {}).items()},
+            frozenset(inputs.get(("", pair[1]), set()) | inputs.get(pair, set())),
         )
         for pair, rows in scores.items()
     }

@@ -32,7 +32,7 @@ from bratseval.pictures.drawers import (
     regions_in_order,
     was_unfinished,
 )
-from bratseval.pictures.page import Panel, style_axes
+from bratseval.pictures.page import Panel, plain, style_axes
 from bratseval.pictures.panels import (
     Anatomy,
     Shown,
@@ -301,10 +301,13 @@ def _curves(task: Task, region: str) -> Callable[[Axes], None] | None:
         for name, line in points.items():
             color, style = _STYLES.get(name, ("#000000", "solid"))
             xs, ys = zip(*sorted(line), strict=True)
-            axes.plot(xs, ys, color=color, linestyle=style, linewidth=2.2, label=_NAMES.get(name, name))
+            label = plain(_NAMES.get(name, name))
+            axes.plot(xs, ys, color=color, linestyle=style, linewidth=2.2, label=label)
         style_axes(axes, "uncertainty threshold", "")
         axes.set_xlim(0, 100)
         axes.set_ylim(-0.03, 1.03)
-        axes.legend(fontsize=15 * 0.72, loc="best", frameon=True, handlelength=2.2)
+        legend = axes.legend(fontsize=15 * 0.72, loc="best", frameon=True, handlelength=2.2)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
 
     return draw

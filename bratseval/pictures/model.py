@@ -15,11 +15,13 @@ class CaseRecord:
 
     details : by table (`curves.csv`, `landmarks.csv`, ...), its rows as text, without team and case.
     problems : of the case, and those of the team that name no case.
+    inputs : role, name, bytes and digest of the files that were scored, as inputs.csv has them.
     """
 
     scores: tuple[Score, ...]
     problems: tuple[Problem, ...] = ()
     details: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    inputs: frozenset[tuple[str, ...]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from bratseval.pictures.finding import CaseFiles, find_cases, image_of, read_rec
 from bratseval.pictures.model import Picture
 from bratseval.results import read_run
 from bratseval.sources import moved, read_sources
-from bratseval.state import not_writable
 
 LONGEST = 60  # of a name in the name of a file
 
@@ -67,16 +65,3 @@ def usual_path(folder: Path, team: str, case: str) -> Path:
         digest = hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()[:8]
         stem = f"{stem}--{digest}" if stem else digest
     return folder / "pictures" / f"{stem}.png"
-
-
-def write_picture(path: Path, png: bytes) -> None:
-    """Write a file, whole or not at all. Raises OutputError."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(png)
-        os.replace(part, path)
-    except OSError as error:
-        if part.is_file():
-            part.unlink(missing_ok=True)
-        raise not_writable(path, error, len(png)) from None

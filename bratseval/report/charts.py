@@ -14,6 +14,7 @@ import numpy as np
 
 LINEAR_UP_TO = 1.0  # of a scale that is logarithmic beyond it
 MOST_TICKS = 8
+SHORTEST = 1e-290  # axis with a round number in it that is no rounding error
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class Scale:
 
     def at(self, value: float) -> float:
         """Percent of the axis, 0 to 100; what lies beyond an end is drawn there."""
-        low, high, here = (self._along(one) for one in (self.low, self.high, value))
+        # Halves, whose difference is finite for any two numbers.
+        low, high, here = (self._along(one) / 2 for one in (self.low, self.high, value))
         share = (here - low) / (high - low) if high > low else 0.5
         return round(100 * min(max(share, 0.0), 1.0), 3)
 
@@ -34,7 +36,10 @@ class Scale:
         return math.asinh(value / LINEAR_UP_TO) if self.bent else value
 
     def ticks(self) -> list[Tick]:
-        """Round numbers on the axis."""
+        """Round numbers on the axis; its ends where it is too short or too long to have any."""
+        width = self.high - self.low
+        if not SHORTEST < width < 1 / SHORTEST:
+            return [Tick(self.at(end), short(end)) for end in dict.fromkeys((self.low, self.high))]
         if self.bent:
             steps = [
                 0.0,
@@ -42,14 +47,15 @@ class Scale:
             ]
             numbers = sorted(step for step in steps if self.low <= step <= self.high)
         else:
-            width = (self.high - self.low) or 1.0
             step = 10.0 ** math.floor(math.log10(width))
             step *= next(part for part in (0.2, 0.5, 1, 2) if width / (step * part) <= 6)
             first = math.ceil(self.low / step - 1e-9)
-            numbers = [
-                first * step + index * step for index in range(int((self.high / step - first) + 1e-9) + 1)
-            ]
-        return [Tick(self.at(number), short(number)) for number in numbers]
+            count = math.floor(self.high / step - first + 1e-9) + 1
+            numbers = [(first + index) * step for index in range(count)]
+        texts = [short(number) for number in numbers]
+        if len({*texts}) < len(texts):  # four digits do not tell them apart
+            texts = [repr(round(number, 12)) for number in numbers]
+        return [Tick(self.at(number), text) for number, text in zip(numbers, texts, strict=True)]
 
 
 def scale_of(values: np.ndarray, best: float | None = None, worst: float | None = None) -> Scale:
@@ -167,7 +173,7 @@ def short(value: float | None) -> str:
 
 def percent(share: float) -> str:
     """A share in whole percent; what is neither none nor all never looks so."""
-    if 0 < share < 0.005:
+    if 0 < share <= 0.005:
         return "<1%"
     return ">99%" if 0.995 <= share < 1 else f"{share:.0%}"
 
@@ -181,14 +187,18 @@ def rank_scale(teams: int) -> tuple[Scale, list[Tick]]:
 
 
 def box(row: int, values: np.ndarray, scale: Scale) -> tuple[list[Bar], list[Dot]]:
-    """Tukey's box plot: quartiles, median, whiskers to the last value within 1.5 box lengths; the mean."""
-    known = values[np.isfinite(values)]
+    """Tukey's box plot: quartiles, median, whiskers to the last value within 1.5 box lengths; the mean.
+
+    An infinite value counts, and lies at the end of the axis.
+    """
+    known = np.sort(values[~np.isnan(values)])
     if not known.size:
         return [], []
-    low, middle, high = (float(one) for one in np.quantile(known, (0.25, 0.5, 0.75)))
-    reach = 1.5 * (high - low)
+    low, middle, high = (quantile(known, share) for share in (0.25, 0.5, 0.75))
+    reach = 1.5 * (high - low) if high > low else 0.0
     ends = [float(known[known >= low - reach].min()), float(known[known <= high + reach].max())]
-    mean = float(known.mean())
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean = float(known.mean())
     says = f"median {short(middle)}, quartiles {short(low)} to {short(high)}, mean {short(mean)}"
     bars = [
         Bar(
@@ -201,7 +211,16 @@ def box(row: int, values: np.ndarray, scale: Scale) -> tuple[list[Bar], list[Dot
         Bar(row, scale.at(low), scale.at(high), "box", says),
         Bar(row, scale.at(middle), scale.at(middle), "middle", f"median {short(middle)}"),
     ]
-    return bars, [Dot(row, scale.at(mean), "mean", f"mean {short(mean)}", 3.0)]
+    dots = [Dot(row, scale.at(mean), "mean", f"mean {short(mean)}", 3.0)]
+    return bars, [] if math.isnan(mean) else dots
+
+
+def quantile(known: np.ndarray, share: float) -> float:
+    """A quantile of sorted values, as numpy's but with infinite ones among them."""
+    place = share * (len(known) - 1)
+    below, above = float(known[math.floor(place)]), float(known[math.ceil(place)])
+    share = place - math.floor(place)
+    return below if below == above or math.isinf(below) else below * (1 - share) + above * share
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:

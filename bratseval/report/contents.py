@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from bratseval.challenge import Challenge, Rulebook
 from bratseval.errors import printable
 from bratseval.metrics.registry import find_metric
 from bratseval.results import Results
-from bratseval.score_table import ScoreTable, pairs, places_of
+from bratseval.score_table import Coded, ScoreTable, pairs, places_of
 from bratseval.tables import PENALIZED, column_name, read_rows
 
 # The tables whose size does not grow with the cases.
@@ -41,13 +41,15 @@ class Column:
 
     values : (teams, cases) float64, nan where the cell is empty; status : (teams, cases) uint8, a place in
     `Contents.statuses`, or ABSENT. A metric of all cases together has one number for each of
-    `Contents.sites` instead. smaller is None where nothing says which direction is better.
+    `Contents.sites` instead. smaller is None where nothing says which direction is better. absolute: the
+    ranking takes the value without its sign.
     """
 
     region: str
     metric: str
     unit: str
     smaller: bool | None
+    absolute: bool
     ranked: bool
     of_cases: bool
     values: np.ndarray
@@ -57,6 +59,24 @@ class Column:
     def name(self) -> str:
         """The name that the column has in every table."""
         return column_name(self.region, self.metric)
+
+    @property
+    def compares(self) -> bool:
+        """Whether it is ranked and says of two cases, or of two teams in a case, which is better."""
+        return self.ranked and self.of_cases and self.smaller is not None
+
+    @property
+    def better(self) -> str:
+        """Which values are better, in a word or two; nothing where nothing says so."""
+        if self.absolute:
+            return "closer to 0"
+        return {True: "smaller", False: "larger", None: ""}[self.smaller]
+
+    @property
+    def costs(self) -> np.ndarray:
+        """The values as the ranking compares them, turned so that smaller is better."""
+        values = np.abs(self.values) if self.absolute else self.values
+        return values if self.smaller else -values
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,22 +114,19 @@ def gather(folder: Path, results: Results, record: Mapping[str, Any], rulebook: 
     Raises UsageError where one of its tables cannot be read.
     """
     tables = {name: Table(*read_rows(folder / name)) for name in SMALL_TABLES if (folder / name).is_file()}
-    scores = results.scores
+    scores = _as_read(results.scores)
     board = tables.get("leaderboard.csv")
-    named = {printable(team): team for team in scores.team.used}
-    teams = [row["team"] for row in board.rows] if board else sorted(named)
+    teams = [row["team"] for row in board.rows] if board else scores.team.used
     cases = [(site, case) for site, case in pairs(scores, "institution", "case") if case]
-    columns = _columns(scores, [named.get(team, team) for team in teams], cases, rulebook.challenge)
-    ranked = [
-        column for column in columns if column.ranked and column.of_cases and column.smaller is not None
-    ]
+    columns = _columns(scores, teams, cases, rulebook.challenge)
+    ranked = [column for column in columns if column.compares]
     return Contents(
         record,
         rulebook.challenge.title or rulebook.challenge.name,
         rulebook.challenge.differences,
         teams,
-        [(printable(site), printable(case)) for site, case in cases],
-        [printable(site) for site in scores.institution.used],
+        cases,
+        scores.institution.used,
         scores.status.names,
         columns,
         tables,
@@ -117,6 +134,35 @@ def gather(folder: Path, results: Results, record: Mapping[str, Any], rulebook: 
         _hardest(ranked, cases) if len(teams) > 1 else [],
         _worst(ranked, teams, cases, scores.status.names),
     )
+
+
+def _as_read(scores: ScoreTable) -> ScoreTable:
+    """The scores as scores.csv has them: a report must not depend on whether it was read or just computed."""
+    return replace(
+        scores,
+        team=_written(scores.team),
+        institution=_written(scores.institution),
+        case=_written(scores.case),
+        status=_written(scores.status),
+    )
+
+
+def _written(column: Coded) -> Coded:
+    """A column with the names that a table can show, those that a row has, in order."""
+    names = sorted({printable(name) for name in column.used})
+    place = {name: code for code, name in enumerate(names)}
+    codes = np.array([place.get(printable(name), 0) for name in column.names], np.min_scalar_type(len(names)))
+    return Coded(codes[column.codes], tuple(names))
+
+
+def usable(contents: Contents) -> np.ndarray:
+    """Whether a team has a usable file of a case: (teams, cases) bool."""
+    lost = [code for code, status in enumerate(contents.statuses) if status in PENALIZED]
+    there = np.zeros((len(contents.teams), len(contents.cases)), bool)
+    for column in contents.columns:
+        if column.of_cases:
+            there |= ~np.isin(column.status, [*lost, ABSENT])
+    return there
 
 
 def _columns(
@@ -157,7 +203,8 @@ def _columns(
             smaller, unit = _facts(challenge, name[1])
             region, metric = name
             listed = ranked(region, metric)
-            columns.append(Column(region, metric, unit, smaller, listed, of_cases, values, status))
+            absolute = metric in ranking.absolute
+            columns.append(Column(region, metric, unit, smaller, absolute, listed, of_cases, values, status))
     return columns
 
 
@@ -168,33 +215,35 @@ def _facts(challenge: Challenge, metric: str) -> tuple[bool | None, str]:
         entry = find_metric(spec.metric if spec else metric)[1]
     except KeyError:
         entry = None
-    stated = metric in challenge.ranking.directions
+    ranking = challenge.ranking
     unranked = entry is None or entry.best is None
-    smaller = None if unranked and not stated else challenge.facts(metric).smaller
+    if metric in ranking.absolute:
+        smaller: bool | None = True
+    else:
+        known = not unranked or metric in ranking.directions
+        smaller = challenge.facts(metric).smaller if known else None
     return smaller, entry.unit if entry else ""
 
 
-def _badness(ranked: Sequence[Column], values: Sequence[np.ndarray]) -> np.ndarray:
+def _badness(costs: Sequence[np.ndarray]) -> np.ndarray:
     """Mean over columns of the place of each case among the cases, 1 = worst; nan where it has no number.
 
-    values : one vector (cases,) a column.
+    costs : one vector (cases,) a column, larger is worse.
     """
-    places = np.full((len(ranked), len(values[0])), np.nan)
-    for at, (column, of_cases) in enumerate(zip(ranked, values, strict=True)):
+    places = np.full((len(costs), len(costs[0])), np.nan)
+    for at, of_cases in enumerate(costs):
         known = ~np.isnan(of_cases)
-        _, which, counts = np.unique(
-            (-of_cases if column.smaller else of_cases)[known], return_inverse=True, return_counts=True
-        )
+        _, which, counts = np.unique(-of_cases[known], return_inverse=True, return_counts=True)
         places[at, known] = (counts.cumsum() - (counts - 1) / 2)[which]  # ties share the mean of their places
     counts = (~np.isnan(places)).sum(axis=0)
     return np.where(counts > 0, np.nansum(places, axis=0) / np.maximum(counts, 1), np.nan)
 
 
 def _difficult(
-    ranked: Sequence[Column], values: Sequence[np.ndarray], most: int
+    costs: Sequence[np.ndarray], values: Sequence[np.ndarray], most: int
 ) -> list[tuple[int, float, list[float]]]:
     """The worst cases: place in the list of cases, mean place, and a number a column."""
-    places = _badness(ranked, values)
+    places = _badness(costs)
     worst = np.argsort(places, kind="stable")[: min(most, int((~np.isnan(places)).sum()))]
     return [(int(at), float(places[at]), [float(one[at]) for one in values]) for at in worst]
 
@@ -205,10 +254,10 @@ def _hardest(ranked: Sequence[Column], cases: Sequence[tuple[str, str]]) -> list
         return []
     with warnings.catch_warnings():  # a case without any number has no median
         warnings.simplefilter("ignore", RuntimeWarning)
+        costs = [np.nanmedian(column.costs, axis=0) for column in ranked]
         values = [np.nanmedian(column.values, axis=0) for column in ranked]
     return [
-        Difficult("", printable(cases[at][0]), printable(cases[at][1]), place, numbers)
-        for at, place, numbers in _difficult(ranked, values, HARDEST)
+        Difficult("", *cases[at], place, numbers) for at, place, numbers in _difficult(costs, values, HARDEST)
     ]
 
 
@@ -219,10 +268,13 @@ def _worst(
     if not ranked:
         return []
     lost = [code for code, status in enumerate(statuses) if status in PENALIZED]
+    kept = [
+        [np.where(np.isin(one.status, lost), np.nan, numbers) for numbers in (one.costs, one.values)]
+        for one in ranked
+    ]
     found = []
     for i, team in enumerate(teams):
-        values = [np.where(np.isin(one.status[i], lost), np.nan, one.values[i]) for one in ranked]
-        for at, place, numbers in _difficult(ranked, values, WORST):
-            site, case = map(printable, cases[at])
-            found.append(Difficult(printable(team), site, case, place, numbers))
+        costs, values = ([one[side][i] for one in kept] for side in (0, 1))
+        for at, place, numbers in _difficult(costs, values, WORST):
+            found.append(Difficult(team, *cases[at], place, numbers))
     return found

@@ -23,6 +23,7 @@ from bratseval.report.charts import (
     box,
     listed,
     percent,
+    quantile,
     rank_scale,
     scale_of,
     short,
@@ -60,10 +61,11 @@ def intervals(contents: Contents) -> Chart | None:
     rows = _by_team(table)
     teams = [team for team in contents.teams if team in rows]
     scale, ticks = rank_scale(len(teams))
-    bars, dots = [], []
+    bars, dots, notes = [], [], []
     for at, team in enumerate(teams):
         row = {name: _number(cell) for name, cell in rows[team].items() if name != "team"}
         low, high = row["rank_q025"], row["rank_q975"]
+        notes.append(f"{short(row['rank'])} [{short(low)}–{short(high)}]")
         bars.append(
             Bar(
                 at,
@@ -78,7 +80,6 @@ def intervals(contents: Contents) -> Chart | None:
             says = f"without any one case: {short(ends[0])} to {short(ends[1])}"
             bars.append(Bar(at, scale.at(ends[0]), scale.at(ends[1]), "range", says))
         dots.append(Dot(at, scale.at(row["rank"]), "mark", f"{team}: rank {short(row['rank'])}", 5.0))
-    notes = [f"{rows[team]['rank']} [{rows[team]['rank_q025']}–{rows[team]['rank_q975']}]" for team in teams]
     alt = "Rank and 95% interval: " + listed(
         (f"{team} {note}" for team, note in zip(teams, notes, strict=True)), 10
     )
@@ -119,7 +120,7 @@ def blobs(contents: Contents) -> Chart | None:
 
 def podium(contents: Contents) -> Chart | None:
     """Share of the cases and ranked columns in which a team is first, second and third."""
-    ranked = _ranked_in_cases(contents)
+    ranked = [column for column in contents.columns if column.compares]
     teams = contents.teams
     if not ranked or len(teams) < 2:
         return None
@@ -127,7 +128,8 @@ def podium(contents: Contents) -> Chart | None:
     total = 0
     for column in ranked:
         known = ~np.isnan(column.values).all(axis=0)
-        places = rank((1 if column.smaller else -1) * column.values[:, known], "min")
+        costs = column.costs[:, known]
+        places = np.where(np.isnan(costs), np.inf, rank(costs, "min"))
         counts += np.stack([(places == place).sum(axis=1) for place in (1, 2, 3)], axis=1)
         total += int(known.sum())
     shares = counts / max(total, 1)
@@ -148,10 +150,6 @@ def podium(contents: Contents) -> Chart | None:
     )
 
 
-def _ranked_in_cases(contents: Contents) -> list[Column]:
-    return [one for one in contents.columns if one.ranked and one.of_cases and one.smaller is not None]
-
-
 def distribution(contents: Contents, column: Column, points: int) -> Chart:
     """Box plot over cases of every team; points is the place of the column in the embedded numbers."""
     scale = scale_of_column(column)
@@ -169,14 +167,18 @@ def distribution(contents: Contents, column: Column, points: int) -> Chart:
             ]
         known = values[~np.isnan(values)]
         count = int(np.isin(column.status[at], lost).sum())
-        middle = short(float(np.median(known))) if known.size else "–"
-        notes.append(middle + (f" ({count} lost)" if count and column.of_cases else ""))
+        if column.of_cases:
+            note = short(quantile(np.sort(known), 0.5)) if known.size else "–"
+            notes.append(note + (f" ({count} lost)" if count else ""))
+        else:
+            ends = (known.min(), known.max()) if known.size else (math.nan,)
+            notes.append(" to ".join(dict.fromkeys(map(short, ends))))  # of several institutions
     what = "median" if column.of_cases else "value"
     alt = f"{column.name}, {what} of " + listed(
         (f"{team} {note}" for team, note in zip(contents.teams, notes, strict=True)), 10
     )
     label = f"{column.metric} {column.region}".strip() + (f" ({column.unit})" if column.unit else "")
-    better = {True: ", smaller is better", False: ", larger is better", None: ""}[column.smaller]
+    better = f", {column.better} is better" if column.better else ""
     bent = ", logarithmic beyond 1" if scale.bent else ""
     return Chart(contents.teams, scale.ticks(), bars, dots, label + better + bent, alt, notes, points)
 
@@ -193,10 +195,11 @@ def _ends(contents: Contents, column: Column, scale: Scale) -> list[Bar]:
     ]
     if column.of_cases or not all(ends):
         return []
-    low, high = (one[0].values[:, 0].tolist() for one in ends)
+    low, high = (one[0].values.tolist() for one in ends)  # (teams, sites)
     return [
         Bar(at, scale.at(one), scale.at(other), "interval", f"interval {short(one)} to {short(other)}")
-        for at, (one, other) in enumerate(zip(low, high, strict=True))
+        for at, sides in enumerate(zip(low, high, strict=True))
+        for one, other in zip(*sides, strict=True)
         if one == one and other == other
     ]
 
@@ -254,13 +257,14 @@ def kendall(contents: Contents) -> Chart | None:
     lowest = 1 - width * max(math.ceil((1 - taus.min()) / width - 1e-9), 1)
     edges = np.linspace(lowest, 1, round((1 - lowest) / width) + 1)
     shares = np.histogram(taus, edges.round(9), weights=draws)[0] / draws.sum()
-    names = [f"{low:.2f} to {high:.2f}" for low, high in pairwise(edges.tolist())]
-    scale = Scale(0, float(shares.max()))
+    ends = (edges.round(9) + 0.0).tolist()  # no -0.00
+    names = [f"{low:.2f} to {high:.2f}" for low, high in pairwise(ends)]
+    scale = Scale(0, 100 * float(shares.max()))
     bars = [
-        Bar(at, 0, scale.at(share), "bin", f"tau {names[at]}: {percent(share)} of the draws")
+        Bar(at, 0, scale.at(100 * share), "bin", f"tau {names[at]}: {percent(share)} of the draws")
         for at, share in enumerate(shares.tolist())
     ]
-    ticks = [Tick(scale.at(share), percent(share)) for share in (0, scale.high / 2, scale.high)]
+    ticks = [Tick(tick.at, f"{tick.text}%") for tick in scale.ticks()]
     alt = (
         f"Kendall's tau between bootstrap and full ranking: mean {short(bootstrap['kendall_mean'])}, "
         f"95% of the draws from {short(bootstrap['kendall_q025'])} to {short(bootstrap['kendall_q975'])}"
@@ -357,11 +361,13 @@ def _of_region(
     most = [int(total[:, k].max()) for k in used]
     heads = [f"{name} ({count})" for name, count in zip(names, most, strict=True)]
     matrix = Matrix("found, by volume", teams, heads, squares)
-    false = found.false[:, at] / max(found.cases, 1)
-    scale = Scale(0, max(float(false.max()), 1.0))
+    false = np.full(len(teams), np.nan)
+    np.divide(found.false[:, at], found.cases, out=false, where=found.cases > 0)
+    scale = Scale(0, float(np.nanmax([*false, 1.0])))
     marks = [
         Bar(i, 0, scale.at(one), "bin", f"{teams[i]}: {short(one)} a case")
         for i, one in enumerate(false.tolist())
+        if one == one
     ]
     notes = [short(one) for one in false.tolist()]
     says = f"False {region} lesions a case: " + listed(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -14,11 +14,11 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from bratseval.errors import in_order, printable
+from bratseval.errors import Problem, in_order, printable
 from bratseval.report import figures
 from bratseval.report.charts import percent, short
-from bratseval.report.contents import ABSENT, Column, Contents
-from bratseval.report.details import curve_means, detections
+from bratseval.report.contents import ABSENT, Column, Contents, usable
+from bratseval.report.details import curve_means, detections, one_in
 
 MOST_NUMBERS = 1_200_000  # of all columns that go into the page, 5.4 bytes each
 MOST_PROBLEMS = 500  # listed in the page
@@ -44,9 +44,12 @@ def render(contents: Contents, pictures: Sequence[Shown]) -> str:
     embedded = _embedded(contents.columns)
     details = contents.results.details
     regions = list(dict.fromkeys(column.region for column in contents.columns))
-    found = detections(details["lesions.csv"], contents.teams, regions) if "lesions.csv" in details else None
+    found = None
+    if "lesions.csv" in details:
+        cases = [case for _, case in contents.cases]
+        found = detections(details["lesions.csv"], contents.teams, regions, cases, usable(contents))
     drawn = curve_means(details["curves.csv"], contents.teams) if "curves.csv" in details else []
-    problems = in_order(contents.results.problems)
+    problems = in_order(map(_as_read, contents.results.problems))
     return (
         _environment()
         .get_template("report.html")
@@ -69,17 +72,24 @@ def render(contents: Contents, pictures: Sequence[Shown]) -> str:
             podium_columns=[
                 embedded[at]
                 for at, column in enumerate(contents.columns)
-                if at in embedded and column.ranked and column.of_cases and column.smaller is not None
+                if at in embedded and column.compares
             ],
             detections=found,
             detection=figures.detection(found, contents.teams) if found else [],
+            curves_every=one_in(details["curves.csv"]) if drawn else 1,
             curves=figures.curves(drawn, contents.teams),
             strata=figures.strata(contents),
+            most_in_matrix=figures.MOST_IN_MATRIX,
             pictures=pictures,
             problems=problems[:MOST_PROBLEMS],
             problem_count=len(problems),
         )
     )
+
+
+def _as_read(problem: Problem) -> Problem:
+    """A problem as problems.csv has it."""
+    return Problem(*(printable(getattr(problem, field.name)) for field in fields(problem)))  # type: ignore[arg-type]
 
 
 @cache
@@ -128,7 +138,8 @@ def _points(contents: Contents, embedded: Mapping[int, int]) -> dict[str, Any]:
                 "high": scale.high,
                 "bent": scale.bent,
                 "smaller": column.smaller,
-                "values": _base64(column.values.astype("<f4")),
+                "absolute": column.absolute,
+                "values": _base64(_floats(column.values)),
                 "status": "" if plain.all() else _base64(column.status),
             }
         )
@@ -138,6 +149,11 @@ def _points(contents: Contents, embedded: Mapping[int, int]) -> dict[str, Any]:
         "statuses": list(contents.statuses),
         "columns": columns,
     }
+
+
+def _floats(values: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # beyond 3e38 a number shows as infinite
+        return values.astype("<f4")
 
 
 def _base64(values: np.ndarray) -> str:

@@ -66,6 +66,28 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "out" / "report.html"
 
 
+TINY = """
+extends: brats2023-gli
+name: tiny
+ranking: {metrics: [hd95], regions: [WT], missing: drop, bootstrap: 0, permutations: 0}
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three teams and cases: a value is infinite, a team has none, and a name begins with a space."""
+    root = tmp_path_factory.mktemp("tiny")
+    (root / "tiny.yaml").write_text(TINY)
+    lines = ["team,case,region,metric,value,status,reason"]
+    for team, values in {"a": ("1", "5", "3"), "b": ("2", "", "4"), "c": ("",) * 3}.items():
+        for case, value in zip((" one", "two", "three"), values, strict=True):
+            reason = "infinite" if (team, case) == ("b", "two") else ""
+            lines.append(f"{team},{case},WT,hd95,{value},ok,{reason}")
+    (root / "scores.csv").write_text("\n".join(lines) + "\n")
+    bratseval("rank", root / "tiny.yaml", root / "scores.csv", "-o", root / "out", "--report")
+    return root / "out" / "report.html"
+
+
 def names() -> tuple[Sequence[str], Sequence[str]]:
     """Teams and cases, the first two of each with hostile names."""
     teams = [*HOSTILE, *(f"team {number:02d} of a university" for number in range(2, TEAMS))]
@@ -263,6 +285,23 @@ def test_the_podium_plot_follows_its_metric(sample: Path, page: Any) -> None:
     assert label.endswith(" of 6 cases")
 
 
+def test_infinite_and_empty_values(tiny: Path, page: Any) -> None:
+    """An infinite number sorts as the largest; a team without any number leaves the others their podium."""
+    opened(page, tiny)
+    scrolled(page)
+    assert page.get_attribute("#podium-canvas", "aria-label").endswith(": a is first in 3 of 3 cases")
+    table = page.locator("table.sortable", has=page.locator("caption", has_text="worst cases of each team"))
+    head = table.locator("thead th button", has_text="hd95 WT")
+    cells = table.locator("tbody tr td:last-child")
+    head.click()
+    assert cells.all_inner_texts() == ["1", "2", "3", "4", "5", "∞"]
+    head.click()
+    assert cells.all_inner_texts() == ["∞", "5", "4", "3", "2", "1"]
+    page.fill("#finder input", " one")
+    page.dispatch_event("#finder input", "change")
+    assert page.locator("tr.marked").count() == 3
+
+
 def test_light_and_dark_and_print(sample: Path, page: Any) -> None:
     opened(page, sample)
 
@@ -275,9 +314,34 @@ def test_light_and_dark_and_print(sample: Path, page: Any) -> None:
     page.emulate_media(media="print")
     assert background() == "rgb(255, 255, 255)"
     assert not page.is_visible("nav")
+    assert page.locator("details.column:not([open])").count() > 10
+    assert page.locator("details.column:not([open]) >> visible=true").count() == 0  # empty boxes on paper
+    page.set_viewport_size({"width": 700, "height": 900})  # an A4 page
+    names = page.locator(".board tbody th > span")
+    assert {names.nth(at).evaluate("(one) => one.getClientRects().length") for at in range(3)} == {1}
+    heights = {names.nth(at).evaluate("(one) => one.offsetHeight") for at in range(3)}
+    assert max(heights) < 20, heights  # each name on one line
     page.emulate_media(media="screen", color_scheme="dark")
     page.reload()
     assert background() == "rgb(18, 22, 27)"
+
+
+def test_a_figure_that_was_closed_meanwhile_has_the_colors_of_the_page(sample: Path, page: Any) -> None:
+    opened(page, sample)
+    figure = page.locator("details.column[open]").first
+    figure.scroll_into_view_if_needed()
+    canvas = figure.locator("canvas").first
+    light = canvas.evaluate("(one) => one.toDataURL()")
+    summary = figure.locator("summary").first
+    summary.click()
+    page.click("#theme")
+    page.locator("details.column[data-column]").first.locator("summary").first.click()
+    page.wait_for_timeout(100)
+    dark = page.locator("details.column canvas").first.evaluate("(one) => one.toDataURL()")
+    assert dark != light
+    page.evaluate("() => dispatchEvent(new Event('resize'))")
+    page.wait_for_timeout(400)
+    assert page.locator("details.column canvas").first.evaluate("(one) => one.toDataURL()") == dark
 
 
 def test_it_fits_a_phone(large: Path, page: Any) -> None:

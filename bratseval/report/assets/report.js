@@ -55,13 +55,14 @@
     tip.style.top = `${y + 18 + box.height > innerHeight ? y - box.height - 10 : y + 18}px`;
   };
   let marked = -1;
-  const redraws = new Set();
+  const redraws = new Map();  // plot -> draw, of those that have been seen
+  const redrawAll = () => { for (const redraw of redraws.values()) redraw(); };
   const mark = (at) => {
     marked = at;
     $("#finder input").value = at < 0 ? "" : cases[at];
     for (const row of $$("tr.marked")) row.classList.remove("marked");
-    if (at >= 0) for (const cell of $$("td.case")) if (cell.textContent.trim() === cases[at]) cell.parentElement.classList.add("marked");
-    for (const redraw of redraws) redraw();
+    if (at >= 0) for (const cell of $$("td.case")) if (cell.textContent === cases[at]) cell.parentElement.classList.add("marked");
+    redrawAll();
   };
 
   // --- dots of single cases ----------------------------------------------------------------------
@@ -161,7 +162,7 @@
       tell(says(own, ...at), box.left + (places[2 * index] || 0), box.top + places[2 * index + 1]);
     });
     canvas.addEventListener("blur", () => tell(""));
-    redraws.add(draw);
+    redraws.set(plot, draw);
     draw();
   };
 
@@ -231,13 +232,16 @@
         const value = bend(unbend(own.low) + share * (unbend(own.high) - unbend(own.low)));
         pen.fillText(short(Number(value.toPrecision(2))), 12, 16 + (1 - share) * (high - 20));
       }
+      // A team that has no number at all would leave no case in which to compare the others.
+      const able = teams.map((_, team) => team).filter((team) => own.values.subarray(team * cases.length, (team + 1) * cases.length).some((value) => !Number.isNaN(value)));
+      const cost = (value) => (own.absolute ? Math.abs(value) : own.smaller ? value : -value);
       let usable = 0;
       const path = new Path2D();
       for (let at = 0; at < cases.length; at++) {
-        const order = teams.map((_, team) => [own.values[team * cases.length + at], team]).filter(([value]) => !Number.isNaN(value));
-        if (order.length < teams.length) continue;
+        const order = able.map((team) => [own.values[team * cases.length + at], team]);
+        if (order.some(([value]) => Number.isNaN(value))) continue;
         usable++;
-        order.sort((one, other) => (own.smaller ? one[0] - other[0] : other[0] - one[0]) || one[1] - other[1]);
+        order.sort((one, other) => cost(one[0]) - cost(other[0]) || one[1] - other[1]);  // inf - inf is NaN
         order.slice(0, shown).forEach(([value, team], place) => {
           const x = 52 + (place + 0.15 + 0.7 * ((team + 0.5) / teams.length)) * wide;
           const y = 12 + (1 - along(own, value)) * (high - 20);
@@ -282,11 +286,12 @@
     });
     canvas.addEventListener("pointerleave", () => tell(""));
     choice.addEventListener("change", draw);
-    redraws.add(draw);
+    redraws.set(canvas.parentElement, draw);
     draw();
   };
 
   // --- tables ------------------------------------------------------------------------------------
+  const number = (text) => (text === "" || text === "nan" ? NaN : Number(text.replace("inf", "Infinity")));
   const collator = new Intl.Collator(undefined, { numeric: true });
   const sortable = (table) => {
     const heads = $$("thead th", table);
@@ -302,7 +307,7 @@
         const keys = new Map();
         for (const row of table.tBodies[0].rows) {
           const cell = row.cells[at], value = cell.dataset.value;
-          keys.set(row, text || value === undefined ? cell.textContent : value === "" || value === "nan" ? NaN : Number(value));
+          keys.set(row, text || value === undefined ? cell.textContent : number(value));
         }
         const compare = (one, other) => {
           if (typeof one === "string") return down ? collator.compare(other, one) : collator.compare(one, other);
@@ -380,9 +385,9 @@
     const root = document.documentElement;
     const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     root.dataset.theme = dark ? "light" : "dark";
-    for (const redraw of redraws) redraw();
+    redrawAll();
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { for (const redraw of redraws) redraw(); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll);
   for (const table of $$("table.sortable")) sortable(table);
   for (const listing of $$(".listing")) filterable(listing);
 
@@ -404,6 +409,8 @@
     $("#podium-plot").hidden = false;
     later.observe($("#podium-plot"));
   }
+  // What changed while a plot had no width.
+  for (const details of $$("details.column")) details.addEventListener("toggle", () => { for (const plot of $$(".plot", details)) redraws.get(plot)?.(); });
   for (const details of $$("details.values")) details.addEventListener("toggle", () => valuesTable(details), { once: true });
 
   if (cases.length) {
@@ -427,19 +434,19 @@
   let waiting = 0;
   addEventListener("resize", () => {
     clearTimeout(waiting);
-    waiting = setTimeout(() => { for (const redraw of redraws) redraw(); }, 150);
+    waiting = setTimeout(redrawAll, 150);
   });
   let before;
   addEventListener("beforeprint", () => {
     before = document.documentElement.dataset.theme;
     document.documentElement.dataset.theme = "light";
     if ($("#podium-column")) podium();
-    for (const redraw of redraws) redraw();
+    redrawAll();
     for (const plot of plots) if (plot.offsetParent) printed(plot);
   });
   addEventListener("afterprint", () => {
     if (before) document.documentElement.dataset.theme = before; else delete document.documentElement.dataset.theme;
     for (const group of $$("svg .printed")) group.remove();
-    for (const redraw of redraws) redraw();
+    redrawAll();
   });
 })();
