@@ -53,6 +53,7 @@ def describe_ranking(rulebook: Rulebook) -> dict[str, Any]:
             "a score left empty because both sides are empty counts as the best one within its case and is "
             "left out of means"
         ),
+        "says": f"teams are {plan.says}",
         "scheme": spec.scheme,
         "steps": list(plan.steps),
         "aggregate": spec.aggregate,

@@ -221,7 +221,7 @@ def test_evaluate_reports_one_team_without_a_ranking(results: Path, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     whole = Page((tmp_path / "report.html").read_text("utf-8"))
     ids = [attributes.get("id") for _, attributes in whole.elements]
-    assert "metrics" in ids
+    assert {"metrics", "scores"} <= set(ids)
     assert not {"leaderboard", "trust", "podium"} & set(ids)
 
 

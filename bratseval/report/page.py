@@ -68,6 +68,7 @@ def render(contents: Contents, pictures: Sequence[Shown]) -> str:
                 name: getattr(figures, name)(contents)
                 for name in ("intervals", "blobs", "podium", "kendall", "significance", "schemes")
             },
+            means=_ranked_statistics(contents),
             intervals=any(column.metric.endswith("_lower") for column in contents.columns),
             podium_columns=[
                 embedded[at]
@@ -85,6 +86,13 @@ def render(contents: Contents, pictures: Sequence[Shown]) -> str:
             problem_count=len(problems),
         )
     )
+
+
+def _ranked_statistics(contents: Contents) -> list[Mapping[str, str]]:
+    """Rows of teams.csv of what the challenge ranks."""
+    ranked = {(column.region, column.metric) for column in contents.columns if column.ranked}
+    table = contents.tables.get("teams.csv")
+    return [row for row in table.rows if (row["region"], row["metric"]) in ranked] if table else []
 
 
 def _as_read(problem: Problem) -> Problem:

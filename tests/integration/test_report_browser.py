@@ -217,12 +217,12 @@ def test_the_leaderboard_sorts_and_filters(large: Path, page: Any) -> None:
     assert [*map(float, ranks)] == sorted(map(float, ranks))
     page.click("#leaderboard thead th:nth-child(2) button")
     assert [one.strip() for one in column(page, 2)] == sorted(names()[0], key=str.casefold)
-    page.click("#leaderboard thead th:nth-child(6) button")
-    upward = [*map(float, column(page, 6))]
+    page.click("#leaderboard thead th:nth-child(7) button")
+    upward = [*map(float, column(page, 7))]
     assert upward == sorted(upward)
-    page.click("#leaderboard thead th:nth-child(6) button")
-    assert [*map(float, column(page, 6))] == sorted(upward, reverse=True)
-    assert page.get_attribute("#leaderboard thead th:nth-child(6)", "aria-sort") == "descending"
+    page.click("#leaderboard thead th:nth-child(7) button")
+    assert [*map(float, column(page, 7))] == sorted(upward, reverse=True)
+    assert page.get_attribute("#leaderboard thead th:nth-child(7)", "aria-sort") == "descending"
     page.fill("#leaderboard .filter input", "script alert")
     visible = page.locator("#leaderboard tbody tr:visible")
     assert visible.count() == 1
