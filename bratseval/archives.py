@@ -83,10 +83,10 @@ class Reader(Protocol):
         ...
 
 
-def open_regular(path: Path) -> io.BufferedReader:
-    """Open a regular file; links are not followed and devices not read. Raises OSError."""
+def open_regular(path: Path, *, follow: bool = False) -> io.BufferedReader:
+    """Open a regular file; devices are not read, and links not followed unless asked for. Raises OSError."""
     # O_NONBLOCK: opening a FIFO must not wait for a writer.
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    flags = os.O_RDONLY | (0 if follow else getattr(os, "O_NOFOLLOW", 0)) | getattr(os, "O_NONBLOCK", 0)
     file = open(path, "rb", opener=lambda name, _: os.open(name, flags))  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()

@@ -26,6 +26,7 @@ from bratseval.robustness import (
     stability_csv,
 )
 from bratseval.tables import csv_text
+from bratseval.text_tables import shortened
 
 MOST_NAMED = 10  # teams in a sentence
 # Teams of which every pair is tested: 150 take half a minute and 2 GB, and both grow with the square.
@@ -95,13 +96,14 @@ def _test_pairs(doubt: Doubt, board: Leaderboard, spec: Ranking) -> None:
 def _vary_cases(doubt: Doubt, board: Leaderboard, spec: Ranking) -> None:
     scores = board.scores
     winners = first_places(board.places)
-    first = ", ".join(team for team, wins in zip(scores.teams, winners, strict=True) if wins)
+    names = shortened(scores.teams)
+    first = ", ".join(name for name, wins in zip(names, winners, strict=True) if wins)
     found, left_out = leave_one_out(scores, spec, board.places)
     doubt.tables["leave_one_out.csv"] = leave_one_out_csv(scores, found)
     doubt.record["leave_one_out"] = left_out
     for kind, facts in left_out.items():
         if units := facts["changes_winner"]:
-            shown = f"{', '.join(units[:5])}{', ...' if len(units) > 5 else ''}"
+            shown = f"{', '.join(shortened(units[:5]))}{', ...' if len(units) > 5 else ''}"
             doubt.sentences.append(f"{first} would not be first without the {kind} {shown}")
     if not spec.bootstrap:
         return
@@ -116,7 +118,7 @@ def _vary_cases(doubt: Doubt, board: Leaderboard, spec: Ranking) -> None:
         **kendall_summary(kendall),
     }
     shares = first_places(drawn).mean(axis=1)
-    often = [f"{scores.teams[i]} {shares[i]:.0%}" for i in np.argsort(-shares, kind="stable") if shares[i]]
+    often = [f"{names[i]} {shares[i]:.0%}" for i in np.argsort(-shares, kind="stable") if shares[i]]
     more = f" and {len(often) - MOST_NAMED} more teams" if len(often) > MOST_NAMED else ""
     doubt.sentences.append(
         f"first, alone or tied, in {spec.bootstrap} bootstrap draws of the cases: "

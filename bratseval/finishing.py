@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -173,4 +173,9 @@ def exit_code_of(problems: Iterable[Problem], complete: bool, fail_on: str) -> i
             reached.add(1)
     if not complete:
         reached.add(4)
+    return winning(reached)
+
+
+def winning(reached: Collection[int]) -> int:
+    """The exit code that wins over the others."""
     return next(code for code in _WINNING if code in reached)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from itertools import chain, islice
 from pathlib import Path
 from sys import intern
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
+from bratseval.archives import open_regular
 from bratseval.challenge import Rulebook
 from bratseval.detail_table import DetailTable, read_details
 from bratseval.errors import OutputError, Problem, UsageError, in_order
@@ -20,7 +22,7 @@ from bratseval.model import CaseResult, Cell
 from bratseval.score_files import read_scores
 from bratseval.score_table import ScoreTable
 from bratseval.score_text import cases_csv, scores_csv, teams_csv
-from bratseval.state import FOLDER, flush_folder, not_writable
+from bratseval.state import FOLDER, flush_folder, not_writable, write_part
 from bratseval.tables import (
     BLOCK,
     DETAIL_COLUMNS,
@@ -33,6 +35,7 @@ from bratseval.tables import (
 )
 
 SCHEMA_VERSION = 1
+MOST_RECORD = 1 << 28  # bytes of run.json, which names every expected case
 # Tables that a task always writes, if only their header.
 _OWN_TABLES = {"segmentation": ("lesions.csv",), "registration": ("landmarks.csv",)}
 # Files that only a ranking writes: removed first, so that none of an earlier run passes for this one's.
@@ -117,15 +120,17 @@ def write_folder(output: Path, files: Mapping[str, str | Iterable[str]], run: Ma
     }
     needed = 0
     place = output
+
+    def counted(name: str) -> Iterator[bytes]:
+        nonlocal needed
+        for data in pieces[name]:
+            needed += len(data)
+            yield data
+
     try:
         for name, part in parts.items():  # all of them before the first replaces a file
             place = output / name
-            with part.open("wb") as file:
-                for data in pieces[name]:
-                    needed += len(data)
-                    file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            write_part(part, counted(name))
         for name in ("run.json", "report.html", *RANKING_FILES):
             place = output / name
             place.unlink(missing_ok=True)
@@ -135,7 +140,8 @@ def write_folder(output: Path, files: Mapping[str, str | Iterable[str]], run: Ma
         flush_folder(output)
     except OSError as error:
         for part in parts.values():
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
         needed += sum(len(data) for left in pieces.values() for data in left)
         raise not_writable(place, error, needed) from None
 
@@ -162,7 +168,9 @@ def check_output(output: Path, digest: str, overwrite: bool) -> None:
             )
 
 
-_STRICT = ConfigDict(strict=True)
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+_Tau = Annotated[float, Field(ge=-1, le=1)]
+_Count = Annotated[float, Field(ge=0)]
 
 
 class _Bootstrap(BaseModel):
@@ -170,6 +178,16 @@ class _Bootstrap(BaseModel):
 
     draws: int
     kendall_mean: float | None = None  # where all teams tie there is none
+    kendall_q025: float | None = None
+    kendall_q975: float | None = None
+    kendall_counts: list[Annotated[tuple[_Tau, _Count], Strict(False)]] = []
+
+    @model_validator(mode="after")
+    def _of_draws(self) -> Self:
+        known = (self.kendall_mean, self.kendall_q025, self.kendall_q975)
+        if self.kendall_counts and (None in known or not any(count for _, count in self.kendall_counts)):
+            raise ValueError("kendall_counts without the values that they add up to")
+        return self
 
 
 class _LeaveOneOut(BaseModel):
@@ -191,9 +209,10 @@ class _RankingRecord(BaseModel):
     model_config = _STRICT
 
     rule: str
-    bootstrap: _Bootstrap | None = None
+    # Absent where there is none; null is refused.
+    bootstrap: _Bootstrap = _Bootstrap(draws=0)
     leave_one_out: dict[str, _LeaveOneOut] = {}
-    significance: _Significance | None = None
+    significance: _Significance = _Significance(test="", alpha=0, adjust="")
 
 
 class _RunRecord(BaseModel):
@@ -231,7 +250,11 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 def _read_record(folder: Path) -> dict[str, Any]:
     try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        with open_regular(folder / "run.json", follow=True) as file:
+            text = file.read(MOST_RECORD + 1)
+        if len(text) > MOST_RECORD:
+            raise _no_record(folder, f"it has more than {MOST_RECORD} bytes")
+        record = json.loads(text.decode("utf-8"))
     except OSError as error:
         raise _no_record(folder, str(error.strerror)) from None
     except (ValueError, RecursionError) as error:

@@ -117,7 +117,8 @@ class Screen:
         kept = f", {counted(ended.kept, 'case')} kept from an earlier run" if ended.kept else ""
         nouns = {"teams": "team", "cases": "case", "rows": "score", "problems": "problem"}
         found = ", ".join(counted(counts[key], noun) for key, noun in nouns.items())
-        self.verdict(f"{state}: {found} in {ended.run['wall_seconds']:.1f} s{kept}; written to {output}")
+        but = " without report.html" if any(one.code == "OUT001" for one in ended.problems) else ""
+        self.verdict(f"{state}: {found} in {ended.run['wall_seconds']:.1f} s{kept}; written to {output}{but}")
         if self.format == "json":
             rows = ended.leaderboard
             board = [dict(zip(rows.columns, row, strict=True)) for row in rows.rows] if rows else None

@@ -22,7 +22,7 @@ from bratseval.errors import Problem, UsageError
 from bratseval.options import Options
 from bratseval.pipeline import MAX_SHARDS, plan, teams_of
 from bratseval.results import check_output
-from bratseval.state import FOLDER, check_journal, locked, not_writable
+from bratseval.state import FOLDER, check_journal, locked, not_writable, write_part
 
 CASES_PER_SHARD = 100  # some ten seconds to some minutes of one CPU, beside two seconds to start
 # Without these the two jobs are not what they are.
@@ -204,10 +204,7 @@ def write(job: Job, digest: str, overwrite: bool) -> None:
             path.mkdir(parents=True, exist_ok=True)
             for path, text in texts.items():
                 part = path.with_suffix(".part")
-                with part.open("wb") as file:
-                    file.write(os.fsencode(text))
-                    file.flush()
-                    os.fsync(file.fileno())
+                write_part(part, (os.fsencode(text),))
                 os.replace(part, path)
         except OSError as error:
             raise not_writable(path, error) from None

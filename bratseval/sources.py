@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bratseval.archives import open_regular
 from bratseval.errors import printable
-from bratseval.state import FOLDER, flush_folder, not_writable
+from bratseval.state import FOLDER, flush_folder, not_writable, write_part
 
 NAME = "sources.json"
+MOST_BYTES = 1 << 28  # what is longer is none of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,24 +102,37 @@ def write_sources(state: Path, sources: Iterable[Source]) -> None:
     path = state / NAME
     part = path.with_name(f"{NAME}.part")
     try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        write_part(part, (data,))
         os.replace(part, path)
         flush_folder(state)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise not_writable(path, error, len(data)) from None
 
 
 def read_sources(folder: Path) -> tuple[Source, ...]:
     """The record of a result folder, nothing where there is none that can be read."""
+    found = _read(folder)
+    return () if isinstance(found, str) else found
+
+
+def why_unknown(folder: Path) -> str:
+    """Why `read_sources` gives nothing."""
+    found = _read(folder)
+    return found if isinstance(found, str) else f"{FOLDER}/{NAME} names no files"
+
+
+def _read(folder: Path) -> tuple[Source, ...] | str:
+    """The record, or why there is none."""
     try:
-        runs = json.loads((folder / FOLDER / NAME).read_text(encoding="ascii"))["sources"]
+        with open_regular(folder / FOLDER / NAME, follow=True) as file:
+            runs = json.loads(file.read(MOST_BYTES).decode("ascii"))["sources"]
         return tuple(_source(run) for run in runs)
+    except FileNotFoundError:
+        return f"there is no {FOLDER}/{NAME}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return ()
+        return f"{FOLDER}/{NAME} cannot be read"
 
 
 def _source(run: Mapping[str, Any]) -> Source:

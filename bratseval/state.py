@@ -14,13 +14,14 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bratseval.archives import open_regular
 from bratseval.errors import OutputError, Problem
 from bratseval.model import Case, CaseResult, InputFile, Score
 
@@ -30,6 +31,9 @@ JOURNAL = "journal.jsonl"
 _HOLDER = re.compile(
     r"process (?P<process>\d+) on (?P<host>\S+)(?: in Slurm job (?P<job>\d+) restart (?P<restart>\d+))?"
 )
+# Why a file cannot be written: no room, or something else in its place.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.EINVAL)
 T = TypeVar("T")
 
 
@@ -53,7 +57,7 @@ def locked(output: Path) -> Iterator[Path]:
         _take(handle, state)
         try:
             for left in state.glob("*.part"):
-                left.unlink(missing_ok=True)
+                _remove(left)
             yield state
         finally:
             with suppress(OSError):
@@ -119,15 +123,37 @@ def flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def _remove(path: Path) -> None:
+    """Remove a half-written file of an earlier command."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise not_writable(path, error) from None
+
+
 def not_writable(path: Path, error: OSError, needed: int = 0) -> OutputError:
-    """The error of a place that cannot be written, with the bytes that were needed and are free."""
-    folder = next((parent for parent in path.parents if os.path.isdir(parent)), Path("/"))
-    free = shutil.disk_usage(folder).free
-    message = f"{path} cannot be written ({error.strerror})" + (
-        f"; {needed} bytes are needed" if needed else ""
-    )
-    hint = f"{free} bytes are free; choose another --output or make room, the same command goes on"
+    """The error of a place that cannot be written; of a full disk with the bytes that are needed and free."""
+    message = f"{path} cannot be written ({error.strerror or error})"
+    if error.errno in _FULL:
+        folder = next((parent for parent in path.parents if os.path.isdir(parent)), Path("/"))
+        message += f"; {needed} bytes are needed" if needed else ""
+        free = shutil.disk_usage(folder).free
+        hint = f"{free} bytes are free; choose another --output or make room, the same command goes on"
+    elif error.errno in _IN_THE_WAY:
+        hint = "choose another --output, or move away what is there"
+    else:
+        hint = "choose another --output, or make it writable; the same command goes on"
     return OutputError(Problem("error", "OUT001", message, hint, file=str(path)))
+
+
+def write_part(part: Path, pieces: Iterable[bytes]) -> None:
+    """Write a file that is to replace another one, and flush it to disk. Raises OSError."""
+    part.unlink(missing_ok=True)  # in a folder from someone else it may be a link to anywhere
+    with part.open("xb") as file:
+        for data in pieces:
+            file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -136,11 +162,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.unlink(missing_ok=True)  # in a folder from someone else it may be a link to anywhere
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        write_part(part, (data,))
         os.replace(part, path)
         flush_folder(path.parent)
     except OSError as error:
@@ -183,20 +205,19 @@ class Journal:
         try:
             if content != written:
                 part = self.path.with_suffix(".part")
-                with part.open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
+                write_part(part, (content,))
                 os.replace(part, self.path)
                 flush_folder(state)
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
         except OSError as error:
-            self.path.with_suffix(".part").unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path.with_suffix(".part").unlink()
             raise not_writable(self.path, error, len(content)) from None
 
     def _read(self) -> bytes:
         try:
-            return self.path.read_bytes()
+            with open_regular(self.path, follow=True) as file:
+                return file.read()
         except FileNotFoundError:
             return b""
         except OSError as error:
@@ -232,7 +253,7 @@ class Journal:
 def check_journal(state: Path, config: str) -> None:
     """Refuse a journal of another configuration, as opening it would (OUT003); only looked at."""
     try:
-        with (state / JOURNAL).open("rb") as file:
+        with open_regular(state / JOURNAL, follow=True) as file:
             found = (_record(file.readline()) or {}).get("config", config)
     except OSError:
         return
@@ -250,7 +271,8 @@ def _other_configuration(journal: Path, found: str, config: str) -> OutputError:
 def finished_cases(state: Path, config: str) -> set[tuple[str, str]]:
     """Team and case of what a journal holds for this configuration and program; only looked at."""
     try:
-        first, *lines = (state / JOURNAL).read_bytes().splitlines(keepends=True) or [b""]
+        with open_regular(state / JOURNAL, follow=True) as file:
+            first, *lines = file.read().splitlines(keepends=True) or [b""]
     except OSError:
         return set()
     if _record(first) != {"config": config, "code": code_digest()}:

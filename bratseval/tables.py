@@ -13,14 +13,17 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from bratseval.archives import open_regular
 from bratseval.errors import Problem, UsageError, printable
 from bratseval.model import Cell
 
+MOST_LINE = 1 << 24  # letters of a line of a table
 BLOCK = 20_000  # rows held at a time while a table is written or read
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _WRITTEN_STARTS = (*FORMULA_STARTS, r"\t", r"\r")  # as they stand in a file
@@ -154,6 +157,50 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     return header, [dict(zip(header, map(unescaped, line), strict=True)) for line in lines]
 
 
+# By table that a ranking or a summary writes: its columns that are text, and those that are numbers or empty.
+_COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "leaderboard.csv": (("team",), ("rank", "score")),
+    "teams.csv": (TEAM_COLUMNS[:3], TEAM_COLUMNS[3:]),
+    "problems.csv": (PROBLEM_COLUMNS, ()),
+    "inputs.csv": (INPUT_COLUMNS, ()),
+    "significance.csv": (("team", "other", "significant"), ("p_value", "p_adjusted")),
+    "stability.csv": (
+        ("team",),
+        ("rank", "mean_rank", "median_rank", "rank_q025", "rank_q975", "first_share", "same_rank_share"),
+    ),
+    "rank_frequencies.csv": (("team",), ("rank", "share")),
+    "schemes.csv": (("scheme", "team"), ("rank",)),
+    "agreement.csv": (("scheme", "other", "same_winner"), ("kendall",)),
+    "strata.csv": (("column", "team"), ("score",)),
+}
+
+
+def read_own_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """`read_rows` of a table of ours, by its name: with its columns, and numbers where they belong.
+
+    Raises UsageError for a table that was changed.
+    """
+    header, rows = read_rows(path)
+    texts, numbers = _COLUMNS[path.name]
+    if absent := [name for name in (*texts, *numbers) if name not in header]:
+        message = f"{path} lacks columns of {', '.join(absent)}"
+        raise UsageError(Problem("error", "CSV003", message, "run or rank again", file=str(path)))
+    numbers += tuple(name for name in header if name.startswith("leave_one_"))
+    for row in rows:
+        for name in numbers:
+            if row[name] and not _is_finite(row[name]):
+                message = f"{path}: {row[name][:100]!r} in column {name} is no number"
+                raise UsageError(Problem("error", "CSV005", message, "run or rank again", file=str(path)))
+    return header, rows
+
+
+def _is_finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
 def read_lines(path: Path) -> Iterator[list[str]]:
     """`read_numbered` without the numbers."""
     return (cells for _, cells in read_numbered(path))
@@ -169,8 +216,9 @@ def read_numbered(path: Path) -> Iterator[tuple[int, list[str]]]:
     faults: list[Problem] = []
     header: list[str] | None = None
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader, before = csv.reader(file, strict=True), 0
+        with io.TextIOWrapper(open_regular(path, follow=True), encoding="utf-8-sig", newline="") as file:
+            # By length, so that a file of one endless line does not fill the memory before it is refused.
+            reader, before = csv.reader(iter(partial(file.readline, MOST_LINE), ""), strict=True), 0
             for line in reader:
                 begins, before = before + 1, reader.line_num
                 if header is None:
@@ -183,8 +231,9 @@ def read_numbered(path: Path) -> Iterator[tuple[int, list[str]]]:
                     message = f"{path}:{begins}: {len(line)} cells, the header has {len(header)}"
                     faults.append(Problem("error", "CSV002", message, file=str(path)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise UsageError(
-            Problem("error", "CSV001", f"{path} cannot be read as CSV ({error})", file=str(path))
+            Problem("error", "CSV001", f"{path} cannot be read as CSV ({why})", file=str(path))
         ) from None
     if header is None:
         raise UsageError(

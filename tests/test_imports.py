@@ -69,7 +69,7 @@ ALLOWED = {
     },
     "resample": {"images", "nifti"},
     "cases": {"archives", "blocks", "challenge", "errors", "inputs", "model"},
-    "tables": {"errors", "model"},
+    "tables": {"archives", "errors", "model"},
     "score_table": {"tables"},
     "detail_table": {"errors", "model", "tables"},
     "score_text": {"model", "score_table", "tables"},
@@ -105,13 +105,13 @@ ALLOWED = {
     },
     "doubt": {
         *("challenge", "errors", "leaderboard", "pairwise", "ranking.rules", "ranking.significance"),
-        *("ranking.stability", "robustness", "tables"),
+        *("ranking.stability", "robustness", "tables", "text_tables"),
     },
-    "state": {"errors", "model"},
-    "sources": {"errors", "state"},
+    "state": {"archives", "errors", "model"},
+    "sources": {"archives", "errors", "state"},
     "results": {
         *("challenge", "errors", "model", "score_files", "score_table", "score_text", "state", "tables"),
-        "detail_table",
+        *("archives", "detail_table"),
     },
     "regions": {
         *("blocks", "challenge", "images", "lesions", "nifti", "overlap_matching", "surfaces"),
@@ -231,11 +231,11 @@ ALLOWED = {
         *("pictures.masks", "pictures.page", "pictures.panels", "pictures.planes"),
     },
     "pictures.maps": {
-        *("errors", "inputs", "nifti", "tasks", "pictures.choice", "pictures.drawers", "pictures.masks"),
+        *("errors", "inputs", "nifti", "tasks", "pictures.choice", "pictures.drawers"),
         *("pictures.page", "pictures.panels", "pictures.planes"),
     },
     "pictures.points": {
-        *("errors", "inputs", "tasks", "pictures.drawers", "pictures.masks", "pictures.page"),
+        *("errors", "inputs", "tasks", "pictures.drawers", "pictures.page"),
         *("pictures.panels", "pictures.planes"),
     },
     "pictures.drawing": {
@@ -265,8 +265,8 @@ ALLOWED = {
     },
     "report.page": {"errors", "report.charts", "report.contents", "report.details", "report.figures"},
     "reporting": {
-        *("config", "options", "pictures.worst", "report.contents", "report.page", "results"),
-        "state",
+        *("cases", "config", "errors", "finishing", "options", "pictures.drawing", "pictures.model"),
+        *("pictures.worst", "report.contents", "report.page", "results", "sources", "state"),
     },
     "cli.options": {"archives", "cli.completion", "cpus", "options"},
     "cli.terminal": {"cli.options", "errors", "finishing", "options", "reporting", "screen"},

@@ -334,7 +334,7 @@ def test_curves_do_not_depend_on_who_came_first() -> None:
     for table_, order in ((details, cases), (again, cases[::-1])):
         for one in order:
             table_.add(*one)
-    first, second = curve_means(details, ["a"]), curve_means(again, ["a"])
+    first, second = curve_means(details, ["a"]).shown, curve_means(again, ["a"]).shown
     assert [(one.name, one.means.tolist()) for one in first] == [
         (one.name, one.means.tolist()) for one in second
     ]
@@ -344,7 +344,7 @@ def test_curves_are_means_over_the_cases_that_have_the_point() -> None:
     details = DetailTable()
     details.add("a", "1", [("WT", "dice", 0.0, 0.2), ("WT", "dice", 50.0, 0.6)])
     details.add("a", "2", [("WT", "dice", 0.0, 0.4), ("WT", "dice", 50.0, None)])
-    (curve,) = curve_means(details, ["a"])
+    (curve,) = curve_means(details, ["a"]).shown
     assert curve.at == [0, 50]
     assert curve.means.tolist() == [[pytest.approx((0.2 + 0.4) / 2), 0.6]]
 
@@ -526,7 +526,7 @@ def test_a_case_that_two_institutions_have_is_not_drawn_for_the_other(tmp_path: 
     (tmp_path / "tiny.yaml").write_text(yaml)
     rulebook = load_rulebook(str(tmp_path / "tiny.yaml"))
     joining.rank(rulebook, [tmp_path / "scores.csv"], tmp_path / "out", Options(jobs=1))
-    text = write_report(tmp_path / "out", Options(jobs=1)).read_text("utf-8")
+    text = write_report(tmp_path / "out", Options(jobs=1)).path.read_text("utf-8")
     assert text.count("2 institutions have a case of this name.") == 2
     assert "do not say where the files are" not in text
 

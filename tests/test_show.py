@@ -21,7 +21,7 @@ from bratseval.options import Options
 from bratseval.pictures.finding import image_of
 from bratseval.pictures.model import Picture
 from bratseval.pictures.showing import Wish, show, usual_path
-from bratseval.pictures.worst import draw_all
+from bratseval.pictures.worst import Undrawn, draw_all
 from bratseval.pipeline import evaluate, run
 from bratseval.results import read_run
 from bratseval.sources import Source, joined, read_sources
@@ -359,7 +359,7 @@ def test_references_are_no_images(small: Path) -> None:
 
     rulebook = load_rulebook("brats2023-gli")
     pair = ("exact", "00001-000")
-    found = find_cases(rulebook, [pair], read_sources(small / "out"), ArchiveLimits())[pair]
+    found = find_cases(rulebook, [pair], read_sources(small / "out"), ArchiveLimits(), "")[pair]
     assert isinstance(found, CaseFiles)
     with pytest.raises(UsageError, match="no image in"):
         image_of(small / "refs", found.case, found.challenge)
@@ -386,14 +386,14 @@ def test_many_pictures_are_the_same_for_any_number_of_workers(small: Path, image
     pictures = [picture for picture in one.values() if isinstance(picture, Picture)]
     assert len(pictures) == 3
     assert pictures[0].caption.endswith("(give --modality)") or "On gray: " in pictures[0].caption
-    assert one["nobody", "x"] == "There are no scores of team nobody, case x."
+    assert one["nobody", "x"] == Undrawn("there are no scores of team nobody, case x")
     assert all(str(images) not in picture.caption for picture in pictures)
 
 
 def test_a_picture_that_takes_too_long_costs_itself(small: Path) -> None:
     rulebook = recorded_rulebook(read_run(small / "out"))
     drawn = draw_all(small / "out", rulebook, WANTED[:1], options=Options(timeout_s=1e-6))
-    assert drawn == {WANTED[0]: "The picture could not be drawn: it took too long."}
+    assert drawn == {WANTED[0]: Undrawn("the picture could not be drawn: it took too long")}
 
 
 def test_files_that_are_gone_are_a_sentence_for_each(small: Path) -> None:

@@ -25,6 +25,8 @@ def teams(ctx: typer.Context, incomplete: str) -> list[str]:
         return []
     for name in ("leaderboard.csv", "teams.csv"):  # of one team alone there is no leaderboard
         try:
+            if not (folder / name).is_file():  # a pipe would wait for a writer
+                continue
             with (folder / name).open(encoding="utf-8", newline="") as file:
                 found = dict.fromkeys(row["team"] for row in csv.DictReader(file))
         except (OSError, ValueError, KeyError, csv.Error):

@@ -19,7 +19,7 @@ from bratseval.cli.options import (
     options_of,
     taking,
 )
-from bratseval.cli.terminal import add_report, print_json, screen_of
+from bratseval.cli.terminal import print_json, screen_of, with_report
 
 
 @taking("overwrite", "metadata", "seed", *RANKING, *REPORT, "format", *SCREEN)
@@ -38,7 +38,7 @@ def merge(
         options = options_of(given)
         rulebook = load_rulebook(challenge) if challenge else recorded_rulebook(read_run(results[0]))
         ended = joining.merge(rulebook, results, output, options)
-        add_report(ended, output, options, given)
+        ended = with_report(ended, output, options, given)
         screen.ended(ended, output)
 
 
@@ -58,7 +58,7 @@ def rank(
 
         options = options_of(given)
         ended = joining.rank(load_rulebook(challenge), scores, output, options)
-        add_report(ended, output, options, given)
+        ended = with_report(ended, output, options, given)
         screen.ended(ended, output)
 
 
@@ -69,17 +69,42 @@ def report(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE.html", help="Default: RESULTS_DIR/report.html."),
     ] = None,
+    references: Annotated[
+        Path | None,
+        typer.Option("-r", "--references", metavar="DIR", help="The references, where they have moved."),
+    ] = None,
+    submissions: Annotated[
+        Path | None,
+        typer.Option(
+            "-s",
+            "--submissions",
+            metavar="DIR",
+            help="All teams' folders and archives, where they have moved.",
+        ),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            *("-p", "--predictions"),
+            metavar="DIR|ARCHIVE",
+            help="Of results of one team, its files, where they have moved.",
+        ),
+    ] = None,
     **given: Any,
 ) -> None:
     """Draw the report of a result folder anew: a page with tables, figures and pictures, for any browser."""
     with screen_of(given) as screen:
-        from bratseval.reporting import write_report
+        from bratseval.reporting import Places, write_report
 
+        places = Places(references, submissions, predictions)
         with screen.progress("drawn") as progress:
             written = write_report(
-                results, options_of(given), output, given["images"], given["pictures"], progress=progress
+                *(results, options_of(given), output, given["images"], given["pictures"]),
+                progress=progress,
+                places=places,
             )
-        screen.verdict(f"report written to {written}")
+        screen.problems(written.problems)
+        screen.verdict(f"report written to {written.path}")
 
 
 @taking("max_members", "max_unpacked", "max_ratio", "format", "quiet", "verbose", "no_color")

@@ -26,7 +26,7 @@ from bratseval.cli.options import (
     options_of,
     taking,
 )
-from bratseval.cli.terminal import add_report, print_json, screen_of
+from bratseval.cli.terminal import print_json, screen_of, with_report
 
 
 @taking(*READING, *ELSEWHERE, *SCORING, *RANKING, *REPORT, "format", *SCREEN)
@@ -59,7 +59,7 @@ def run(
             return
         with screen.progress() as progress:
             ended = pipeline.run(rulebook, submissions, references, output, options, progress)
-            add_report(ended, output, options, given)
+            ended = with_report(ended, output, options, given)
         screen.ended(ended, output)
 
 
@@ -89,7 +89,7 @@ def evaluate(
         rulebook = load_rulebook(challenge)
         with screen.progress() as progress:
             ended = pipeline.evaluate(rulebook, predictions, team, references, output, options, progress)
-            add_report(ended, output, options, given)
+            ended = with_report(ended, output, options, given)
         screen.ended(ended, output)
 
 

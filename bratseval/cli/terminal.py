@@ -50,14 +50,13 @@ def screen_of(given: Mapping[str, Any], formats: tuple[str, ...] = ("text", "jso
         raise typer.Exit(70) from None
 
 
-def add_report(ended: Ended, output: Path, options: Options, given: Mapping[str, Any]) -> None:
-    """report.html beside the tables of a finished command, unless it is one shard of several."""
-    if given["report"] and ended.run["shard"][1] == 1:
-        from bratseval import reporting
+def with_report(ended: Ended, output: Path, options: Options, given: Mapping[str, Any]) -> Ended:
+    """What a command did, once report.html is beside its tables; one shard of several gets none."""
+    if not given["report"] or ended.run["shard"][1] != 1:
+        return ended
+    from bratseval.reporting import with_report
 
-        reporting.write_report(
-            output, options, images=given["images"], each=given["pictures"], results=ended.results
-        )
+    return with_report(ended, output, options, given["images"], given["pictures"])
 
 
 def columns() -> int:

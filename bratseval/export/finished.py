@@ -17,7 +17,7 @@ from bratseval.export.names import case_names
 from bratseval.results import read_run
 from bratseval.score_files import read_scores
 from bratseval.score_table import ScoreTable
-from bratseval.tables import PROBLEM_COLUMNS, read_rows
+from bratseval.tables import PROBLEM_COLUMNS, read_own_rows
 
 STATISTICS = ("mean", "std", "median", "q25", "q75")
 Column = tuple[str, str]  # region, metric
@@ -76,16 +76,16 @@ def read_finished(folder: Path, team: str = "") -> Finished:
         teams = [_known(printable(team), teams, folder)]
         scores = scores.take(scores.team.where(teams[0].__eq__))
     statistics: dict[str, list[Statistics]] = {}
-    for row in read_rows(folder / "teams.csv")[1]:
+    for row in read_own_rows(folder / "teams.csv")[1]:
         statistics.setdefault(row["team"], []).append(_statistics(row))
     ranked = folder / "leaderboard.csv"
-    standings = {row["team"]: row for row in read_rows(ranked)[1]} if ranked.is_file() else {}
+    standings = {row["team"]: row for row in read_own_rows(ranked)[1]} if ranked.is_file() else {}
     problems = [
         Problem(**{column: row[column] for column in PROBLEM_COLUMNS})  # type: ignore[arg-type]
-        for row in read_rows(folder / "problems.csv")[1]
+        for row in read_own_rows(folder / "problems.csv")[1]
     ]
     files: dict[str, dict[tuple[str, str], list[str]]] = {}  # those of references are of no team
-    for row in read_rows(folder / "inputs.csv")[1]:
+    for row in read_own_rows(folder / "inputs.csv")[1]:
         files.setdefault(row["team"], {}).setdefault((row["case"], row["role"]), []).append(row["file"])
     return Finished(
         rulebook,
@@ -124,7 +124,13 @@ def _known(team: str, teams: Sequence[str], folder: Path) -> str:
 
 def _statistics(row: Mapping[str, str]) -> Statistics:
     numbers = {name: float(row[name]) for name in STATISTICS if row[name]}
-    return Statistics(row["region"], row["metric"], int(row["cases"]), int(row["penalized"]), numbers)
+    return Statistics(
+        row["region"],
+        row["metric"],
+        int(float(row["cases"] or 0)),
+        int(float(row["penalized"] or 0)),
+        numbers,
+    )
 
 
 def _standing(row: Mapping[str, str]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bratseval.challenge import Challenge
-from bratseval.errors import BratsevalError, InputError, Problem, UsageError
+from bratseval.errors import BratsevalError, InputError, Problem, ReferenceDataError, UsageError
 from bratseval.model import Case, Score
 from bratseval.nifti import Grid, geometry_problems
 from bratseval.pictures.choice import by_badness, shown_metrics
@@ -85,6 +85,19 @@ def without_folders(text: str, problems: Iterable[Problem]) -> str:
 def as_usage(error: BratsevalError, code: str, hint: str) -> UsageError:
     """What is wrong with a file, for the caller."""
     return UsageError(Problem("error", code, without_folders(str(error), error.problems), hint))
+
+
+def unusable_reference(error: BratsevalError, case: Case) -> ReferenceDataError:
+    """What is wrong with the reference of a case, for the organizer; what a link points at is not named."""
+    paths = [path for path in (case.reference, *(part.path for part in case.reference_parts)) if path]
+    text = str(error)
+    names = {*map(str, paths), *(problem.file for problem in error.problems if problem.file)}
+    names |= {name.rpartition("/")[2] for name in names}
+    for name in sorted(filter(None, names), key=len, reverse=True):
+        text = text.replace(name, "its file")
+    message = f"the reference of case {case.case} cannot be used: {text}"
+    hint = "the organizer must repair the reference"
+    return ReferenceDataError(Problem("error", "PIC003", message, hint, case=case.case))
 
 
 def read_anatomy(path: Path, grid: Grid) -> tuple[Anatomy, str]:

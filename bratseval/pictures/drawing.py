@@ -49,7 +49,8 @@ def draw(
 
     challenge : the rules of the case's cohort, under the geometry of the run. image : anatomy to draw on.
     Where the prediction is missing or broken the reference is drawn alone, with the reason.
-    Raises UsageError for a task without pictures, an unknown region, an unusable image or reference.
+    Raises UsageError for a task without pictures, an unknown region or an unusable image,
+    ReferenceDataError for an unusable reference.
     """
     check_drawable(challenge)
     if image is not None and challenge.task not in ON_ANATOMY:

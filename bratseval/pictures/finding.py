@@ -103,12 +103,19 @@ def _number(text: str) -> float | None:
 
 
 def find_cases(
-    rulebook: Rulebook, wanted: Collection[Pair], sources: Sequence[Source], archives: ArchiveLimits
+    rulebook: Rulebook,
+    wanted: Collection[Pair],
+    sources: Sequence[Source],
+    archives: ArchiveLimits,
+    unknown: str,
 ) -> dict[Pair, CaseFiles | Problem]:
-    """The files of cases, matched by name as for scoring; or why there are none."""
+    """The files of cases, matched by name as for scoring; or why there are none.
+
+    unknown : why there are no sources, for a sentence.
+    """
     found: dict[Pair, CaseFiles | Problem] = {}
     if not sources:
-        message = "the results do not say where the files are (there is no state/sources.json)"
+        message = f"the results do not say where the files are ({unknown})"
         return dict.fromkeys(wanted, Problem("error", "PIC002", message, MOVED))
     for source in sources:
         challenge = rulebook.challenge

@@ -12,8 +12,15 @@ from bratseval.errors import InputError
 from bratseval.inputs import without_team
 from bratseval.metrics.registry import find_metric
 from bratseval.pictures.choice import bounds, heaviest_planes
-from bratseval.pictures.drawers import Drawing, Task, as_usage, reason_of, regions_in_order, was_unfinished
-from bratseval.pictures.masks import BROKEN, segmentation_drawing
+from bratseval.pictures.drawers import (
+    Drawing,
+    Task,
+    reason_of,
+    regions_in_order,
+    unusable_reference,
+    was_unfinished,
+)
+from bratseval.pictures.masks import segmentation_drawing
 from bratseval.pictures.page import Key, Panel
 from bratseval.pictures.panels import (
     WHITE,
@@ -55,7 +62,7 @@ def synthesis_drawing(task: Task) -> Drawing:
     try:
         truth: synthesis.Truth = synthesis.read_reference(without_team(task.case), task.challenge).data
     except InputError as error:
-        raise as_usage(error, "PIC003", BROKEN) from None
+        raise unusable_reference(error, task.case) from None
     region = regions_in_order(task, task.challenge.scored_regions)[0]
     if _has_masks(task, region):
         return _of_masks(task, truth, region)

@@ -11,8 +11,14 @@ from bratseval.errors import InputError
 from bratseval.inputs import without_team
 from bratseval.nifti import Grid
 from bratseval.pictures.choice import bounds, heaviest_planes
-from bratseval.pictures.drawers import Drawing, Task, as_usage, reason_of, regions_in_order, was_unfinished
-from bratseval.pictures.masks import BROKEN
+from bratseval.pictures.drawers import (
+    Drawing,
+    Task,
+    reason_of,
+    regions_in_order,
+    unusable_reference,
+    was_unfinished,
+)
 from bratseval.pictures.page import Key, Panel
 from bratseval.pictures.panels import Shown, cropped, draw_scale, show_plane, write_sides
 from bratseval.pictures.planes import PLANES, Boxed, frame_of, plane_of, size_mm, thinned, visible_planes
@@ -32,7 +38,7 @@ def rater_drawing(task: Task) -> Drawing:
             without_team(case), challenge
         ).data
     except InputError as error:
-        raise as_usage(error, "PIC003", BROKEN) from None
+        raise unusable_reference(error, case) from None
     region = regions_in_order(task, [*by_region])[0]
     grid, masks = by_region[region]
     agreement = masks.mean(axis=0, dtype=np.float64)

@@ -26,10 +26,10 @@ from bratseval.pictures.choice import (
 from bratseval.pictures.drawers import (
     Drawing,
     Task,
-    as_usage,
     read_anatomy,
     reason_of,
     regions_in_order,
+    unusable_reference,
     was_unfinished,
 )
 from bratseval.pictures.page import Panel, plain, style_axes
@@ -59,7 +59,6 @@ HOW = (
 )
 ALONE = "Only the reference is drawn, since there is no usable prediction."
 NOTHING = "nothing is marked on either side"
-BROKEN = "the organizer must repair the reference"
 
 
 class Look(NamedTuple):
@@ -77,7 +76,7 @@ def segmentation_drawing(task: Task, anatomy: Anatomy | None = None) -> Drawing:
     try:
         reference: Prepared = segmentation.read_reference(without_team(task.case), challenge).data
     except InputError as error:
-        raise as_usage(error, "PIC003", BROKEN) from None
+        raise unusable_reference(error, task.case) from None
     prediction, why = _prediction(
         task, lambda: segmentation.read_prediction(reference.grid, task.case, challenge)[0]
     )
@@ -111,7 +110,7 @@ def uncertainty_drawing(task: Task) -> Drawing:
         elif part := find_part(task.case.reference_parts, "brain"):
             anatomy = anatomy_of(read_volume(part.path, onto=grid).values)
     except InputError as error:
-        raise as_usage(error, "PIC003", BROKEN) from None
+        raise unusable_reference(error, task.case) from None
     submitted, why = _prediction(task, lambda: uncertainty.read_segmentation(grid, task.case, challenge, []))
     labels = whole_grid(image)
     predicted = None if submitted is None else whole_grid(submitted)

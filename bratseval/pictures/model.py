@@ -29,7 +29,8 @@ class Picture:
     """A PNG with the words that belong to it; title, alt and caption are plain text, not HTML.
 
     region, lesion : what is shown. planes : by name (`axial`), the index of the shown voxel plane along the
-    axis of the file. numbers : the case's scores, as the table below the picture has them.
+    axis of the file. numbers : the case's scores, as the table below the picture has them. on_gray : why it
+    lies on gray although there was to be anatomy.
     """
 
     png: bytes
@@ -40,3 +41,4 @@ class Picture:
     lesion: str = ""
     planes: Mapping[str, int] = field(default_factory=dict)
     numbers: tuple[Score, ...] = ()
+    on_gray: str = ""

@@ -9,8 +9,7 @@ import numpy as np
 
 from bratseval.errors import InputError
 from bratseval.inputs import without_team
-from bratseval.pictures.drawers import Drawing, Task, as_usage, reason_of, was_unfinished
-from bratseval.pictures.masks import BROKEN
+from bratseval.pictures.drawers import Drawing, Task, reason_of, unusable_reference, was_unfinished
 from bratseval.pictures.page import Key, Panel, label, plain, shortened, style_axes
 from bratseval.pictures.panels import round_length, write_sides
 from bratseval.pictures.planes import PLANES
@@ -31,7 +30,7 @@ def registration_drawing(task: Task) -> Drawing:
     try:
         truth: registration.Truth = registration.read_reference(without_team(case), challenge).data
     except InputError as error:
-        raise as_usage(error, "PIC003", BROKEN) from None
+        raise unusable_reference(error, case) from None
     notes: list[str] = []
     points: dict[str, list[float]] = {}
     try:

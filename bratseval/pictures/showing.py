@@ -14,7 +14,7 @@ from bratseval.pictures.drawing import check_drawable, draw
 from bratseval.pictures.finding import CaseFiles, find_cases, image_of, read_records, unknown_pair
 from bratseval.pictures.model import Picture
 from bratseval.results import read_run
-from bratseval.sources import moved, read_sources
+from bratseval.sources import moved, read_sources, why_unknown
 
 LONGEST = 60  # of a name in the name of a file
 
@@ -34,7 +34,10 @@ class Wish:
 
 
 def show(folder: Path, team: str, case: str, wish: Wish, archives: ArchiveLimits) -> Picture:
-    """The picture of a case. Raises UsageError where names, files or image are not there."""
+    """The picture of a case. Raises UsageError where names, files or image are not there.
+
+    Raises ReferenceDataError where the reference cannot be used.
+    """
     rulebook = recorded_rulebook(read_run(folder))
     check_drawable(rulebook.challenge)
     pair = printable(team), printable(case)
@@ -43,7 +46,7 @@ def show(folder: Path, team: str, case: str, wish: Wish, archives: ArchiveLimits
         raise unknown_pair(folder, pair)
     predictions = None if wish.predictions is None else {team: wish.predictions}
     sources = moved(read_sources(folder), wish.references, predictions)
-    found = find_cases(rulebook, [pair], sources, archives)[pair]
+    found = find_cases(rulebook, [pair], sources, archives, why_unknown(folder))[pair]
     if not isinstance(found, CaseFiles):
         raise UsageError(found)
     image = None

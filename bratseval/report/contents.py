@@ -11,17 +11,22 @@ from typing import Any
 import numpy as np
 
 from bratseval.challenge import Challenge, Rulebook
-from bratseval.errors import printable
+from bratseval.errors import Problem, UsageError, printable
 from bratseval.metrics.registry import find_metric
 from bratseval.results import Results
 from bratseval.score_table import Coded, ScoreTable, pairs, places_of
-from bratseval.tables import PENALIZED, column_name, read_rows
+from bratseval.tables import PENALIZED, column_name, read_own_rows
 
 # The tables whose size does not grow with the cases.
 SMALL_TABLES = (
     *("leaderboard.csv", "teams.csv", "significance.csv", "stability.csv", "rank_frequencies.csv"),
     *("schemes.csv", "agreement.csv", "strata.csv"),
 )
+# By table, the block of `ranking` in run.json that says how it came about.
+_TELLS = {
+    **dict.fromkeys(("stability.csv", "rank_frequencies.csv"), "bootstrap"),
+    "significance.csv": "significance",
+}
 HARDEST = 20  # cases listed as the hardest
 WORST = 10  # cases of every team listed as its worst
 ABSENT = 255  # status where there is no row
@@ -113,8 +118,15 @@ def gather(folder: Path, results: Results, record: Mapping[str, Any], rulebook: 
 
     Raises UsageError where one of its tables cannot be read.
     """
-    tables = {name: Table(*read_rows(folder / name)) for name in SMALL_TABLES if (folder / name).is_file()}
+    tables = {
+        name: Table(*read_own_rows(folder / name)) for name in SMALL_TABLES if (folder / name).is_file()
+    }
+    for name, block in _TELLS.items():
+        if name in tables and block not in record["ranking"]:
+            message = f"{folder / 'run.json'} says nothing of ranking.{block}, of which {name} beside it is"
+            raise UsageError(Problem("error", "CSV006", message, "rank again, or delete the table"))
     scores = _as_read(results.scores)
+    _check_teams(folder, tables, scores.team.used)
     board = tables.get("leaderboard.csv")
     teams = [row["team"] for row in board.rows] if board else scores.team.used
     cases = [(site, case) for site, case in pairs(scores, "institution", "case") if case]
@@ -134,6 +146,25 @@ def gather(folder: Path, results: Results, record: Mapping[str, Any], rulebook: 
         _hardest(ranked, cases) if len(teams) > 1 else [],
         _worst(ranked, teams, cases, scores.status.names),
     )
+
+
+def _check_teams(folder: Path, tables: Mapping[str, Table], scored: Sequence[str]) -> None:
+    """Refuse tables of other teams than those that have scores, and shares that are none."""
+    known = {*scored}
+    for name in ("leaderboard.csv", "stability.csv", "rank_frequencies.csv"):
+        rows = tables[name].rows if name in tables else ()
+        why = next(
+            (f"names {one['team'][:100]!r}, which has no scores" for one in rows if one["team"] not in known),
+            "",
+        )
+        if name == "leaderboard.csv" and name in tables:
+            known = {row["team"] for row in rows}
+            why = why or ("" if rows or not scored else "names no team")
+        if not why and name == "rank_frequencies.csv" and any(float(row["share"] or 0) < 0 for row in rows):
+            why = "has a share below 0"
+        if why:
+            message = f"{folder / name} {why}"
+            raise UsageError(Problem("error", "CSV006", message, "rank again", file=str(folder / name)))
 
 
 def _as_read(scores: ScoreTable) -> ScoreTable:

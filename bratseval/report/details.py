@@ -51,6 +51,14 @@ class CurveMeans:
     means: np.ndarray
 
 
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """The curves that are drawn, and how many more there are."""
+
+    shown: Sequence[CurveMeans]
+    left_out: int = 0
+
+
 def detections(
     table: DetailTable,
     teams: Sequence[str],
@@ -107,10 +115,10 @@ def _number(text: str) -> float:
         raise UsageError(Problem("error", "CSV005", message, "score it again")) from None
 
 
-def curve_means(table: DetailTable, teams: Sequence[str]) -> list[CurveMeans]:
+def curve_means(table: DetailTable, teams: Sequence[str]) -> Curves:
     """Means over cases of the curves in curves.csv: at every point over the cases that have a value there.
 
-    Raises UsageError where a cell is no number.
+    The first MOST_CURVES are shown. Raises UsageError where a cell is no number.
     """
     read = set(sorted({printable(case) for _, case, _ in table.cases})[:: one_in(table)])
     place = {team: at for at, team in enumerate(teams)}
@@ -129,4 +137,4 @@ def curve_means(table: DetailTable, teams: Sequence[str]) -> list[CurveMeans]:
             means = total / count
         axis = "threshold (mm)" if curve.startswith("hit_rate") else "threshold"
         found.append(CurveMeans(f"{curve} {region}".strip(), curve.replace("_", " "), axis, at, means))
-    return found
+    return Curves(found, len(sums) - len(found))

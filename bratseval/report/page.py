@@ -18,7 +18,7 @@ from bratseval.errors import Problem, in_order, printable
 from bratseval.report import figures
 from bratseval.report.charts import percent, short
 from bratseval.report.contents import ABSENT, Column, Contents, usable
-from bratseval.report.details import curve_means, detections, one_in
+from bratseval.report.details import Curves, curve_means, detections, one_in
 
 MOST_NUMBERS = 1_200_000  # of all columns that go into the page, 5.4 bytes each
 MOST_PROBLEMS = 500  # listed in the page
@@ -48,7 +48,7 @@ def render(contents: Contents, pictures: Sequence[Shown]) -> str:
     if "lesions.csv" in details:
         cases = [case for _, case in contents.cases]
         found = detections(details["lesions.csv"], contents.teams, regions, cases, usable(contents))
-    drawn = curve_means(details["curves.csv"], contents.teams) if "curves.csv" in details else []
+    drawn = curve_means(details["curves.csv"], contents.teams) if "curves.csv" in details else Curves(())
     problems = in_order(map(_as_read, contents.results.problems))
     return (
         _environment()
@@ -77,8 +77,9 @@ def render(contents: Contents, pictures: Sequence[Shown]) -> str:
             ],
             detections=found,
             detection=figures.detection(found, contents.teams) if found else [],
-            curves_every=one_in(details["curves.csv"]) if drawn else 1,
-            curves=figures.curves(drawn, contents.teams),
+            curves_every=one_in(details["curves.csv"]) if drawn.shown else 1,
+            curves_left_out=drawn.left_out,
+            curves=figures.curves(drawn.shown, contents.teams),
             strata=figures.strata(contents),
             most_in_matrix=figures.MOST_IN_MATRIX,
             pictures=pictures,
