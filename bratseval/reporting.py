@@ -11,6 +11,7 @@ from itertools import groupby, zip_longest
 from pathlib import Path
 
 from bratseval.cases import find_teams
+from bratseval.challenge import Rulebook
 from bratseval.config import recorded_rulebook
 from bratseval.errors import OutputError, Problem, UsageError, counted
 from bratseval.finishing import Ended, winning
@@ -80,7 +81,7 @@ def write_report(
     contents = gather(folder, results or read_folder(folder), record, rulebook)
     target = target or folder / FILE
     sources = _sources(folder, contents.teams, places or Places())
-    drawn = _pictures(contents, folder, sources, options, images, each, progress)
+    drawn = _pictures(contents, folder, rulebook, sources, options, images, each, progress)
     write_whole(target, render(contents, [*map(_shown, drawn, drawn.values())]))
     # What `rank` was given as plain tables has no files, and nobody expects pictures of them.
     expected = rulebook.challenge.task in DRAWERS and (sources or record["command"] != "rank")
@@ -126,6 +127,7 @@ def _not_as_wanted(drawn: Mapping[tuple[str, str], Picture | Undrawn]) -> tuple[
 def _pictures(
     contents: Contents,
     folder: Path,
+    rulebook: Rulebook,
     sources: Sequence[Source],
     options: Options,
     images: Path | None,
@@ -143,9 +145,13 @@ def _pictures(
         if shared[one.case] > 1
     }
     if wanted:
-        rulebook = recorded_rulebook(contents.record)
         drawn |= draw_all(
-            folder, rulebook, wanted, options=options, sources=sources, images=images, progress=progress
+            *(folder, rulebook, wanted),
+            options=options,
+            results=contents.results,
+            sources=sources,
+            images=images,
+            progress=progress,
         )
     return drawn
 

@@ -6,21 +6,22 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import chain, islice
 from pathlib import Path
 from sys import intern
 from typing import Annotated, Any, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
 from bratseval.archives import open_regular
 from bratseval.challenge import Rulebook
 from bratseval.detail_table import DetailTable, read_details
-from bratseval.errors import OutputError, Problem, UsageError, in_order
+from bratseval.errors import OutputError, Problem, UsageError, in_order, printable
 from bratseval.model import CaseResult, Cell
 from bratseval.score_files import read_scores
-from bratseval.score_table import ScoreTable
+from bratseval.score_table import Coded, ScoreTable
 from bratseval.score_text import cases_csv, scores_csv, teams_csv
 from bratseval.state import FOLDER, flush_folder, not_writable, write_part
 from bratseval.tables import (
@@ -280,6 +281,38 @@ def read_folder(folder: Path) -> Results:
         ],
         [*map(tuple, _rows(folder / "inputs.csv", INPUT_COLUMNS))],
     )
+
+
+def as_read(results: Results) -> Results:
+    """What reading the tables would give: every name and sentence as they show it, scores' names in order."""
+    scores = results.scores
+    return Results(
+        replace(
+            scores,
+            team=_written(scores.team),
+            institution=_written(scores.institution),
+            case=_written(scores.case),
+            status=_written(scores.status),
+            reason=_written(scores.reason),
+        ),
+        {
+            name: DetailTable([(printable(team), printable(case), text) for team, case, text in table.cases])
+            for name, table in results.details.items()
+        },
+        [
+            Problem(*(printable(getattr(problem, field.name)) for field in fields(problem)))  # type: ignore[arg-type]
+            for problem in results.problems
+        ],
+        [tuple(printable(str(cell)) for cell in row) for row in results.inputs],
+    )
+
+
+def _written(column: Coded) -> Coded:
+    """A column with the names that a table can show, those that a row has, in order."""
+    names = sorted({printable(name) for name in column.used})
+    place = {name: code for code, name in enumerate(names)}
+    codes = np.array([place.get(printable(name), 0) for name in column.names], np.min_scalar_type(len(names)))
+    return Coded(codes[column.codes], tuple(names))
 
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:

@@ -7,16 +7,14 @@ The tables hold no path of a machine, so that they are the same everywhere. Whoe
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bratseval.archives import open_regular
 from bratseval.errors import printable
-from bratseval.state import FOLDER, flush_folder, not_writable, write_part
+from bratseval.state import FOLDER, write_whole
 
 NAME = "sources.json"
 MOST_BYTES = 1 << 28  # what is longer is none of ours
@@ -98,17 +96,7 @@ def write_sources(state: Path, sources: Iterable[Source]) -> None:
         for one in sources
     ]
     # ASCII, since a path may be no Unicode
-    data = (json.dumps({"sources": runs}, indent=2, sort_keys=True) + "\n").encode("ascii")
-    path = state / NAME
-    part = path.with_name(f"{NAME}.part")
-    try:
-        write_part(part, (data,))
-        os.replace(part, path)
-        flush_folder(state)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise not_writable(path, error, len(data)) from None
+    write_whole(state / NAME, json.dumps({"sources": runs}, indent=2, sort_keys=True) + "\n")
 
 
 def read_sources(folder: Path) -> tuple[Source, ...]:

@@ -243,8 +243,8 @@ ALLOWED = {
         *("pictures.masks", "pictures.model", "pictures.page", "pictures.points"),
     },
     "pictures.finding": {
-        *("archives", "cases", "challenge", "errors", "metadata", "model", "pictures.model", "scoring"),
-        *("sources", "tables"),
+        *("archives", "cases", "challenge", "detail_table", "errors", "metadata", "model"),
+        *("pictures.model", "results", "scoring", "sources", "tables"),
     },
     "pictures.showing": {
         *("archives", "config", "errors", "results", "sources"),
@@ -252,21 +252,20 @@ ALLOWED = {
     },
     "pictures.worst": {
         *("challenge", "errors", "model", "options", "pictures.drawing", "pictures.finding"),
-        *("pictures.model", "sources", "supervisor"),
+        *("pictures.model", "results", "sources", "supervisor"),
     },
     "report.charts": set(),
-    "report.contents": {
-        *("challenge", "errors", "metrics.registry", "results", "score_table", "tables"),
-    },
+    "report.contents": {"challenge", "errors", "metrics.registry", "results", "score_table", "tables"},
     "report.details": {"detail_table", "errors", "tables"},
     "report.figures": {
-        *("metrics.registry", "ranking.steps", "report.charts", "report.contents", "report.details"),
-        "tables",
+        *("metrics.registry", "ranking.steps", "report.charts", "report.contents"),
+        "report.details",
     },
     "report.page": {"errors", "report.charts", "report.contents", "report.details", "report.figures"},
     "reporting": {
-        *("cases", "config", "errors", "finishing", "options", "pictures.drawing", "pictures.model"),
-        *("pictures.worst", "report.contents", "report.page", "results", "sources", "state"),
+        *("cases", "challenge", "config", "errors", "finishing", "options", "pictures.drawing"),
+        *("pictures.model", "pictures.worst", "report.contents", "report.page", "results"),
+        *("sources", "state"),
     },
     "cli.options": {"archives", "cli.completion", "cpus", "options"},
     "cli.terminal": {"cli.options", "errors", "finishing", "options", "reporting", "screen"},

@@ -18,12 +18,12 @@ from bratseval.config import load_rulebook, recorded_rulebook
 from bratseval.errors import UsageError
 from bratseval.joining import merge
 from bratseval.options import Options
-from bratseval.pictures.finding import image_of
+from bratseval.pictures.finding import image_of, read_records, records_of
 from bratseval.pictures.model import Picture
 from bratseval.pictures.showing import Wish, show, usual_path
 from bratseval.pictures.worst import Undrawn, draw_all
 from bratseval.pipeline import evaluate, run
-from bratseval.results import read_run
+from bratseval.results import as_read, read_folder, read_run
 from bratseval.sources import Source, joined, read_sources
 
 SAMPLES = ROOT / "sample_data"
@@ -216,6 +216,23 @@ def test_merging_keeps_the_places_of_all_parts(small: Path, tmp_path: Path) -> N
     assert read_sources(tmp_path / "all") == read_sources(small / "out")
     picture = show(tmp_path / "all", "shifted", "00001-000", Wish(), ArchiveLimits())
     assert picture == show(small / "out", "shifted", "00001-000", Wish(), ArchiveLimits())
+
+
+@pytest.mark.parametrize(
+    ("challenge", "folder"), [("qu-brats-2020", "qu-brats"), ("brats-reg-2022", "brats-reg")]
+)
+def test_results_at_hand_say_what_their_tables_say(
+    challenge: str, folder: str, sample: Callable[[str, str], Path]
+) -> None:
+    results = sample(challenge, folder)
+    at_hand = read_folder(results)
+    pairs = [*dict.fromkeys(zip(at_hand.scores.team.texts(), at_hand.scores.case.texts(), strict=True))]
+    read = read_records(results, pairs)
+    assert records_of(as_read(at_hand), pairs) == read
+    assert len(read) == len(pairs)
+    assert any(record.details for record in read.values())
+    assert any(record.problems for record in read.values())
+    assert all(record.inputs for record in read.values())
 
 
 def test_sites_with_references_of_their_own_stay_apart() -> None:

@@ -21,6 +21,11 @@ from bratseval.cli.options import (
 )
 from bratseval.cli.terminal import print_json, screen_of, with_report
 
+MovedReferences = Annotated[
+    Path | None,
+    typer.Option("-r", "--references", metavar="DIR", help="The references, where they have moved."),
+]
+
 
 @taking("overwrite", "metadata", "seed", *RANKING, *REPORT, "format", *SCREEN)
 def merge(
@@ -69,10 +74,7 @@ def report(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE.html", help="Default: RESULTS_DIR/report.html."),
     ] = None,
-    references: Annotated[
-        Path | None,
-        typer.Option("-r", "--references", metavar="DIR", help="The references, where they have moved."),
-    ] = None,
+    references: MovedReferences = None,
     submissions: Annotated[
         Path | None,
         typer.Option(
@@ -138,10 +140,7 @@ def show(
     modality: Annotated[
         str, typer.Option(metavar="TEXT", help="What the name of the image must hold, such as t1c.")
     ] = "",
-    references: Annotated[
-        Path | None,
-        typer.Option("-r", "--references", metavar="DIR", help="The references, where they have moved."),
-    ] = None,
+    references: MovedReferences = None,
     predictions: Annotated[
         Path | None,
         typer.Option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,10 +21,12 @@ from bratseval.cases import (
     unusable,
 )
 from bratseval.challenge import Challenge, Rulebook
-from bratseval.errors import BratsevalError, Problem, UsageError, printable
+from bratseval.detail_table import DetailTable
+from bratseval.errors import BratsevalError, Problem, UsageError, in_order, printable
 from bratseval.metadata import Metadata, read_metadata
 from bratseval.model import Case, Score
 from bratseval.pictures.model import CaseRecord
+from bratseval.results import Results
 from bratseval.scoring import with_geometry
 from bratseval.sources import Source
 from bratseval.tables import (
@@ -32,10 +34,12 @@ from bratseval.tables import (
     INPUT_COLUMNS,
     PROBLEM_COLUMNS,
     SCORE_COLUMNS,
+    finite,
     read_columns,
     unescaped,
 )
 
+SHOWN_TABLES = ("curves.csv", "landmarks.csv")  # what pictures have beside masks and images
 Pair = tuple[str, str]  # team and case, as the tables name them
 IMAGES = (".nii", ".nii.gz", ".png", ".jpg", ".jpeg")
 MOVED = "give --references and --predictions, where the files are now"
@@ -49,6 +53,33 @@ class CaseFiles:
     case: Case
 
 
+def records_of(results: Results, wanted: Collection[Pair]) -> dict[Pair, CaseRecord]:
+    """What results `as_read` say of some cases: what `read_records` gives, without reading them again."""
+    pairs = set(wanted)
+    of_teams = pairs | {(team, "") for team, _ in pairs}
+    of_both = pairs | {("", case) for _, case in pairs}
+    table = results.scores
+    chosen = table.team.where({team for team, _ in pairs}.__contains__)
+    chosen &= table.case.where({case for _, case in pairs}.__contains__)
+    scores: dict[Pair, list[Score]] = {}
+    for row in table.take(chosen):
+        if (row.team, row.case) in pairs:
+            value, measured = (one if one is None else finite(one) for one in (row.value, row.measured))
+            score = Score(row.region, row.metric, value, measured, row.status, row.reason)
+            scores.setdefault((row.team, row.case), []).append(score)
+    details: dict[Pair, dict[str, list[tuple[str, ...]]]] = {}
+    for name in SHOWN_TABLES:
+        cases = results.details[name].cases if name in results.details else ()
+        for team, case, *cells in DetailTable([one for one in cases if one[:2] in pairs]).rows():
+            details.setdefault((team, case), {}).setdefault(name, []).append(tuple(cells))
+    return _records(
+        scores,
+        details,
+        (one for one in in_order(results.problems) if (one.team, one.case) in of_teams),
+        (tuple(map(str, row)) for row in results.inputs if row[:2] in of_both),
+    )
+
+
 def read_records(folder: Path, wanted: Collection[Pair]) -> dict[Pair, CaseRecord]:
     """What the tables say of some cases; those without a score are left out. Raises UsageError."""
     pairs = set(wanted)
@@ -59,28 +90,42 @@ def read_records(folder: Path, wanted: Collection[Pair]) -> dict[Pair, CaseRecor
         score = Score(region, metric, _number(value), _number(measured), status, reason)
         scores.setdefault((team, case), []).append(score)
     details: dict[Pair, dict[str, list[tuple[str, ...]]]] = {}
-    for table in ("curves.csv", "landmarks.csv"):
+    for table in SHOWN_TABLES:
         if (folder / table).is_file():
             for team, case, *cells in _rows(folder / table, ("team", "case", *DETAIL_COLUMNS[table]), pairs):
                 details.setdefault((team, case), {}).setdefault(table, []).append(tuple(cells))
     of_teams = pairs | {(team, "") for team, _ in pairs}
-    problems: dict[Pair, list[Problem]] = {}
+    problems: list[Problem] = []
     if (folder / "problems.csv").is_file():
         columns = ("team", "case", *(name for name in PROBLEM_COLUMNS if name not in ("team", "case")))
         for cells in _rows(folder / "problems.csv", columns, of_teams):
-            problem = Problem(**dict(zip(columns, cells, strict=True)))  # type: ignore[arg-type]
-            problems.setdefault((problem.team, problem.case), []).append(problem)
-    inputs: dict[Pair, set[tuple[str, ...]]] = {}
+            problems.append(Problem(**dict(zip(columns, cells, strict=True))))  # type: ignore[arg-type]
+    inputs: list[tuple[str, ...]] = []
     if (folder / "inputs.csv").is_file():
         of_both = pairs | {("", case) for _, case in pairs}
-        for team, case, *cells in _rows(folder / "inputs.csv", INPUT_COLUMNS, of_both):
-            inputs.setdefault((team, case), set()).add(tuple(cells))
+        inputs += map(tuple, _rows(folder / "inputs.csv", INPUT_COLUMNS, of_both))
+    return _records(scores, details, problems, inputs)
+
+
+def _records(
+    scores: Mapping[Pair, Sequence[Score]],
+    details: Mapping[Pair, Mapping[str, Sequence[tuple[str, ...]]]],
+    problems: Iterable[Problem],
+    inputs: Iterable[tuple[str, ...]],
+) -> dict[Pair, CaseRecord]:
+    """The records of all cases that have a score."""
+    told: dict[Pair, list[Problem]] = {}
+    for problem in problems:
+        told.setdefault((problem.team, problem.case), []).append(problem)
+    files: dict[Pair, set[tuple[str, ...]]] = {}
+    for team, case, *cells in inputs:
+        files.setdefault((team, case), set()).add(tuple(cells))
     return {
         pair: CaseRecord(
             tuple(rows),
-            (*problems.get(pair, ()), *problems.get((pair[0], ""), ())),
+            (*told.get(pair, ()), *told.get((pair[0], ""), ())),
             {table: tuple(found) for table, found in details.get(pair, {}).items()},
-            frozenset(inputs.get(("", pair[1]), set()) | inputs.get(pair, set())),
+            frozenset(files.get(("", pair[1]), set()) | files.get(pair, set())),
         )
         for pair, rows in scores.items()
     }

@@ -13,8 +13,9 @@ from bratseval.errors import BratsevalError, Problem, UsageError, printable
 from bratseval.model import Case
 from bratseval.options import Options, Progress
 from bratseval.pictures.drawing import ON_ANATOMY, check_drawable, draw
-from bratseval.pictures.finding import CaseFiles, Pair, find_cases, image_of, read_records
+from bratseval.pictures.finding import CaseFiles, Pair, find_cases, image_of, read_records, records_of
 from bratseval.pictures.model import CaseRecord, Picture
+from bratseval.results import Results
 from bratseval.sources import Source, read_sources, why_unknown
 from bratseval.supervisor import supervise
 
@@ -56,6 +57,7 @@ def draw_all(
     wanted: Sequence[Pair],
     *,
     options: Options,
+    results: Results | None = None,
     sources: Sequence[Source] | None = None,
     images: Path | None = None,
     modality: str = "",
@@ -63,7 +65,8 @@ def draw_all(
 ) -> dict[Pair, Picture | Undrawn]:
     """A picture of every wanted (team, case), or why there is none; in the order of ``wanted``.
 
-    Teams and cases are named as in the tables. sources : where the files are, by default as the folder says.
+    Teams and cases are named as in the tables. results : those of the folder, `as_read`, where they are at
+    hand, which saves reading them. sources : where the files are, by default as the folder says.
     images : a folder of anatomy (or one file); a case without a usable one is drawn on gray and says so.
     The same for any number of jobs. Raises UsageError where the tables cannot be read.
     """
@@ -72,7 +75,7 @@ def draw_all(
         check_drawable(rulebook.challenge)
     except UsageError as error:
         return dict.fromkeys(pairs, _undrawn(error.problems[0], ()))
-    records = read_records(folder, pairs)
+    records = read_records(folder, pairs) if results is None else records_of(results, pairs)
     sources = read_sources(folder) if sources is None else sources
     files = find_cases(rulebook, pairs, sources, options.archives, why_unknown(folder))
     roots = {path for one in sources for path in (one.references, one.metadata, *one.submissions.values())}

@@ -223,7 +223,7 @@ def quantile(known: np.ndarray, share: float) -> float:
     return below if below == above or math.isinf(below) else below * (1 - share) + above * share
 
 
-def listed(names: Iterable[str], most: int = 5) -> str:
+def listed(names: Iterable[str], most: int = 10) -> str:
     """Some names, and how many more there are."""
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""

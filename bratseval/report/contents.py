@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bratseval.challenge import Challenge, Rulebook
-from bratseval.errors import Problem, UsageError, printable
+from bratseval.errors import Problem, UsageError
 from bratseval.metrics.registry import find_metric
-from bratseval.results import Results
-from bratseval.score_table import Coded, ScoreTable, pairs, places_of
+from bratseval.results import Results, as_read
+from bratseval.score_table import ScoreTable, pairs, places_of
 from bratseval.tables import PENALIZED, column_name, read_own_rows
 
 # The tables whose size does not grow with the cases.
@@ -125,7 +125,8 @@ def gather(folder: Path, results: Results, record: Mapping[str, Any], rulebook: 
         if name in tables and block not in record["ranking"]:
             message = f"{folder / 'run.json'} says nothing of ranking.{block}, of which {name} beside it is"
             raise UsageError(Problem("error", "CSV006", message, "rank again, or delete the table"))
-    scores = _as_read(results.scores)
+    results = as_read(results)  # a report must not depend on whether they were read or just computed
+    scores = results.scores
     _check_teams(folder, tables, scores.team.used)
     board = tables.get("leaderboard.csv")
     teams = [row["team"] for row in board.rows] if board else scores.team.used
@@ -167,28 +168,14 @@ def _check_teams(folder: Path, tables: Mapping[str, Table], scored: Sequence[str
             raise UsageError(Problem("error", "CSV006", message, "rank again", file=str(folder / name)))
 
 
-def _as_read(scores: ScoreTable) -> ScoreTable:
-    """The scores as scores.csv has them: a report must not depend on whether it was read or just computed."""
-    return replace(
-        scores,
-        team=_written(scores.team),
-        institution=_written(scores.institution),
-        case=_written(scores.case),
-        status=_written(scores.status),
-    )
-
-
-def _written(column: Coded) -> Coded:
-    """A column with the names that a table can show, those that a row has, in order."""
-    names = sorted({printable(name) for name in column.used})
-    place = {name: code for code, name in enumerate(names)}
-    codes = np.array([place.get(printable(name), 0) for name in column.names], np.min_scalar_type(len(names)))
-    return Coded(codes[column.codes], tuple(names))
+def lost_codes(statuses: Sequence[str]) -> list[int]:
+    """The places of those statuses that are the price of a file or run that went wrong."""
+    return [code for code, status in enumerate(statuses) if status in PENALIZED]
 
 
 def usable(contents: Contents) -> np.ndarray:
     """Whether a team has a usable file of a case: (teams, cases) bool."""
-    lost = [code for code, status in enumerate(contents.statuses) if status in PENALIZED]
+    lost = lost_codes(contents.statuses)
     there = np.zeros((len(contents.teams), len(contents.cases)), bool)
     for column in contents.columns:
         if column.of_cases:
@@ -298,7 +285,7 @@ def _worst(
     """The worst cases of every team among those that it has a prediction of, team by team."""
     if not ranked:
         return []
-    lost = [code for code, status in enumerate(statuses) if status in PENALIZED]
+    lost = lost_codes(statuses)
     kept = [
         [np.where(np.isin(one.status, lost), np.nan, numbers) for numbers in (one.costs, one.values)]
         for one in ranked

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from bratseval.detail_table import DetailTable
-from bratseval.errors import Problem, UsageError, printable
+from bratseval.errors import Problem, UsageError
 from bratseval.tables import DETAIL_COLUMNS, unescaped
 
 EDGES_MM3 = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0, 30000.0)
@@ -103,8 +103,7 @@ def one_in(table: DetailTable) -> int:
 
 def _chosen(table: DetailTable, read: Collection[str]) -> Iterator[tuple[str, str]]:
     """Team and text of some cases, in one order, on which sums depend."""
-    in_order = sorted((printable(team), printable(case), text) for team, case, text in table.cases)
-    return ((team, text) for team, case, text in in_order if case in read)
+    return ((team, text) for team, case, text in sorted(table.cases) if case in read)
 
 
 def _number(text: str) -> float:
@@ -120,7 +119,7 @@ def curve_means(table: DetailTable, teams: Sequence[str]) -> Curves:
 
     The first MOST_CURVES are shown. Raises UsageError where a cell is no number.
     """
-    read = set(sorted({printable(case) for _, case, _ in table.cases})[:: one_in(table)])
+    read = set(sorted({case for _, case, _ in table.cases})[:: one_in(table)])
     place = {team: at for at, team in enumerate(teams)}
     sums: dict[tuple[str, str], dict[float, np.ndarray]] = {}
     for team, text in _chosen(table, read):

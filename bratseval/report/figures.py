@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -28,9 +28,8 @@ from bratseval.report.charts import (
     scale_of,
     short,
 )
-from bratseval.report.contents import Column, Contents, Table
+from bratseval.report.contents import Column, Contents, Table, lost_codes
 from bratseval.report.details import CurveMeans, Detections
-from bratseval.tables import PENALIZED
 
 MOST_BINS = 10  # of a histogram
 MOST_LINES = 8  # that differ in color, dash and marker
@@ -39,7 +38,7 @@ MOST_WITH_NUMBERS = 15  # teams of a map whose p-values are written in it
 BLOB = 12.0  # radius in pixels of the blob of a rank that a team has in every draw
 
 
-def board(contents: Contents, name: str = "leaderboard.csv") -> Table | None:
+def _table(contents: Contents, name: str) -> Table | None:
     """A table of the folder that has a row."""
     table = contents.tables.get(name)
     return table if table and table.rows else None
@@ -49,13 +48,18 @@ def _number(text: str) -> float:
     return float(text) if text else math.nan
 
 
+def _alt(what: str, names: Iterable[str], notes: Iterable[str]) -> str:
+    """The sentence of a chart for who does not see it: what each row shows."""
+    return f"{what}: " + listed((f"{name} {note}" for name, note in zip(names, notes, strict=True)))
+
+
 def _by_team(table: Table) -> dict[str, Mapping[str, str]]:
     return {row["team"]: row for row in table.rows}
 
 
 def intervals(contents: Contents) -> Chart | None:
     """Rank of every team with the interval that holds it in 95 % of the bootstrap draws."""
-    table = board(contents, "stability.csv")
+    table = _table(contents, "stability.csv")
     if table is None:
         return None
     rows = _by_team(table)
@@ -80,15 +84,13 @@ def intervals(contents: Contents) -> Chart | None:
             says = f"without any one case: {short(ends[0])} to {short(ends[1])}"
             bars.append(Bar(at, scale.at(ends[0]), scale.at(ends[1]), "range", says))
         dots.append(Dot(at, scale.at(row["rank"]), "mark", f"{team}: rank {short(row['rank'])}", 5.0))
-    alt = "Rank and 95% interval: " + listed(
-        (f"{team} {note}" for team, note in zip(teams, notes, strict=True)), 10
-    )
+    alt = _alt("Rank and 95% interval", teams, notes)
     return Chart(teams, ticks, bars, dots, "rank", alt, notes)
 
 
 def blobs(contents: Contents) -> Chart | None:
     """How often a team has each rank in the bootstrap draws: the area of a blob is its share."""
-    table, stable = board(contents, "rank_frequencies.csv"), board(contents, "stability.csv")
+    table, stable = _table(contents, "rank_frequencies.csv"), _table(contents, "stability.csv")
     if table is None or stable is None:
         return None
     medians = _by_team(stable)
@@ -112,9 +114,7 @@ def blobs(contents: Contents) -> Chart | None:
     for row in table.rows:
         often[row["team"]] = max(often.get(row["team"], (0.0, "")), (_number(row["share"]), row["rank"]))
     notes = [f"{percent(often[team][0])} at {often[team][1]}" for team in teams]
-    alt = "Most frequent rank: " + listed(
-        (f"{team} {note}" for team, note in zip(teams, notes, strict=True)), 10
-    )
+    alt = _alt("Most frequent rank", teams, notes)
     return Chart(teams, ticks, [], dots, "rank in the bootstrap draws", alt, notes)
 
 
@@ -142,18 +142,15 @@ def podium(contents: Contents) -> Chart | None:
             bars.append(Bar(at, round(start, 3), round(start + 100 * share, 3), f"place{place}", says))
             start += 100 * share
     ticks = [Tick(scale.at(at), f"{at}%") for at in (0, 25, 50, 75, 100)]
-    alt = "Share of first places over cases and ranked metrics: " + listed(
-        (f"{team} {percent(own[0])}" for team, own in zip(teams, shares.tolist(), strict=True)), 10
-    )
-    return Chart(
-        teams, ticks, bars, [], "share of cases × ranked metrics", alt, [percent(s) for s in shares[:, 0]]
-    )
+    first = [percent(share) for share in shares[:, 0].tolist()]
+    alt = _alt("Share of first places over cases and ranked metrics", teams, first)
+    return Chart(teams, ticks, bars, [], "share of cases × ranked metrics", alt, first)
 
 
 def distribution(contents: Contents, column: Column, points: int) -> Chart:
     """Box plot over cases of every team; points is the place of the column in the embedded numbers."""
     scale = scale_of_column(column)
-    lost = [code for code, status in enumerate(contents.statuses) if status in PENALIZED]
+    lost = lost_codes(contents.statuses)
     bars = _ends(contents, column, scale)
     dots: list[Dot] = []
     notes = []
@@ -174,9 +171,8 @@ def distribution(contents: Contents, column: Column, points: int) -> Chart:
             ends = (known.min(), known.max()) if known.size else (math.nan,)
             notes.append(" to ".join(dict.fromkeys(map(short, ends))))  # of several institutions
     what = "median" if column.of_cases else "value"
-    alt = f"{column.name}, {what} of " + listed(
-        (f"{team} {note}" for team, note in zip(contents.teams, notes, strict=True)), 10
-    )
+    of_teams = (f"{team} {note}" for team, note in zip(contents.teams, notes, strict=True))
+    alt = f"{column.name}, {what} of {listed(of_teams)}"
     label = f"{column.metric} {column.region}".strip() + (f" ({column.unit})" if column.unit else "")
     better = f", {column.better} is better" if column.better else ""
     bent = ", logarithmic beyond 1" if scale.bent else ""
@@ -215,7 +211,7 @@ def scale_of_column(column: Column) -> Scale:
 
 def significance(contents: Contents) -> Matrix | None:
     """Which team is better than which: adjusted p-values of the whole ranking, rows against columns."""
-    table = board(contents, "significance.csv")
+    table = _table(contents, "significance.csv")
     if table is None:
         return None
     cells = {(row["team"], row["other"]): row for row in table.rows}
@@ -276,7 +272,7 @@ def kendall(contents: Contents) -> Chart | None:
 
 def schemes(contents: Contents) -> tuple[Chart, Matrix] | None:
     """Rank of every team under other accepted schemes, and how far these agree."""
-    table, agreement = board(contents, "schemes.csv"), board(contents, "agreement.csv")
+    table, agreement = _table(contents, "schemes.csv"), _table(contents, "agreement.csv")
     if table is None or agreement is None:
         return None
     names = list(dict.fromkeys(row["scheme"] for row in table.rows))
@@ -297,9 +293,7 @@ def schemes(contents: Contents) -> tuple[Chart, Matrix] | None:
                 Dot(at, scale.at(place), kind, f"{team}: rank {short(place)} under {', '.join(under)}", 5.0)
             )
         notes.append(f"{short(low)}–{short(high)}" if low < high else short(low))
-    alt = "Ranks over all schemes: " + listed(
-        (f"{team} {note}" for team, note in zip(teams, notes, strict=True)), 10
-    )
+    alt = _alt("Ranks over all schemes", teams, notes)
     tau = {frozenset((row["scheme"], row["other"])): row for row in agreement.rows}
 
     def square(one: str, other: str) -> Square:
@@ -342,9 +336,7 @@ def _of_region(
     overall = [
         percent(float(h / t)) if t else "–" for h, t in zip(hit.sum(axis=1), total.sum(axis=1), strict=True)
     ]
-    alt = f"Share of found {region} lesions of any size: " + listed(
-        (f"{team} {share}" for team, share in zip(teams, overall, strict=True)), 10
-    )
+    alt = _alt(f"Share of found {region} lesions of any size", teams, overall)
     up = [Tick(100 * (1 - share), percent(share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
     chart = LineChart(lines, across, up, "volume of the reference lesion", "found", alt)
     squares = [
@@ -370,9 +362,7 @@ def _of_region(
         if one == one
     ]
     notes = [short(one) for one in false.tolist()]
-    says = f"False {region} lesions a case: " + listed(
-        (f"{team} {note}" for team, note in zip(teams, notes, strict=True)), 10
-    )
+    says = _alt(f"False {region} lesions a case", teams, notes)
     return region, chart, matrix, Chart(teams, scale.ticks(), marks, [], "false lesions a case", says, notes)
 
 
@@ -388,8 +378,8 @@ def curves(found: Sequence[CurveMeans], teams: Sequence[str]) -> list[tuple[str,
                 for x, y in zip(one.at, means, strict=True)
             ]
             lines.append(Line(team, points))
-        ends = [(team, short(means[-1])) for team, means in zip(teams, one.means.tolist(), strict=True)]
-        alt = f"{one.name}, mean over cases, at its right end: " + listed((f"{t} {m}" for t, m in ends), 10)
+        ends = [short(mean) for mean in one.means[:, -1].tolist()]
+        alt = _alt(f"{one.name}, mean over cases, at its right end", teams, ends)
         y_ticks = [Tick(100 - tick.at, tick.text) for tick in up.ticks()]
         charts.append((one.name, LineChart(lines, across.ticks(), y_ticks, one.axis, one.curve, alt)))
     return charts
@@ -397,7 +387,7 @@ def curves(found: Sequence[CurveMeans], teams: Sequence[str]) -> list[tuple[str,
 
 def strata(contents: Contents) -> list[tuple[str, Chart, Table]]:
     """For every column of the metadata: the score of each team in each of its strata."""
-    table = board(contents, "strata.csv")
+    table = _table(contents, "strata.csv")
     if table is None:
         return []
     found = []
@@ -425,9 +415,7 @@ def strata(contents: Contents) -> list[tuple[str, Chart, Table]]:
             if own:
                 bars.append(Bar(at, scale.at(min(own)), scale.at(max(own)), "interval"))
             notes.append(f"{short(min(own))}–{short(max(own))}" if own else "–")
-        alt = f"Score over strata of {column}: " + listed(
-            (f"{team} {note}" for team, note in zip(place, notes, strict=True)), 10
-        )
+        alt = _alt(f"Score over strata of {column}", place, notes)
         shown = Table([name for name in table.columns if name != "column"], rows)
         found.append((column, Chart(contents.teams, scale.ticks(), bars, dots, "score", alt, notes), shown))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -14,10 +14,10 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from bratseval.errors import Problem, in_order, printable
+from bratseval.errors import in_order, printable
 from bratseval.report import figures
 from bratseval.report.charts import percent, short
-from bratseval.report.contents import ABSENT, Column, Contents, usable
+from bratseval.report.contents import ABSENT, Column, Contents, Difficult, Table, usable
 from bratseval.report.details import Curves, curve_means, detections, one_in
 
 MOST_NUMBERS = 1_200_000  # of all columns that go into the page, 5.4 bytes each
@@ -49,7 +49,7 @@ def render(contents: Contents, pictures: Sequence[Shown]) -> str:
         cases = [case for _, case in contents.cases]
         found = detections(details["lesions.csv"], contents.teams, regions, cases, usable(contents))
     drawn = curve_means(details["curves.csv"], contents.teams) if "curves.csv" in details else Curves(())
-    problems = in_order(map(_as_read, contents.results.problems))
+    problems = in_order(contents.results.problems)
     return (
         _environment()
         .get_template("report.html")
@@ -81,6 +81,8 @@ def render(contents: Contents, pictures: Sequence[Shown]) -> str:
             curves_left_out=drawn.left_out,
             curves=figures.curves(drawn.shown, contents.teams),
             strata=figures.strata(contents),
+            hardest=_listed(contents.hardest, contents.columns, ("case",)),
+            worst=_listed(contents.worst, contents.columns, ("team", "case")),
             most_in_matrix=figures.MOST_IN_MATRIX,
             pictures=pictures,
             problems=problems[:MOST_PROBLEMS],
@@ -96,9 +98,15 @@ def _ranked_statistics(contents: Contents) -> list[Mapping[str, str]]:
     return [row for row in table.rows if (row["region"], row["metric"]) in ranked] if table else []
 
 
-def _as_read(problem: Problem) -> Problem:
-    """A problem as problems.csv has it."""
-    return Problem(*(printable(getattr(problem, field.name)) for field in fields(problem)))  # type: ignore[arg-type]
+def _listed(found: Sequence[Difficult], columns: Sequence[Column], keys: Sequence[str]) -> Table:
+    """Difficult cases as a table: their names, mean place, and a number a ranked column."""
+    names = [column.name for column in columns if column.compares]
+    rows = []
+    for one in found:
+        case = " / ".join(filter(None, (one.institution, one.case)))
+        numbers = dict(zip(names, map(str, one.values), strict=True))
+        rows.append({"team": one.team, "case": case, "mean place": str(one.place), **numbers})
+    return Table((*keys, "mean place", *names), rows)
 
 
 @cache
