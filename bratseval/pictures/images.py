@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,17 +24,10 @@ from bratseval.pictures.panels import (
     WHITE,
     Shown,
     anatomy_of,
-    cropped,
-    draw_outline,
-    draw_scale,
-    show_plane,
-    write_sides,
+    values_drawing,
 )
-from bratseval.pictures.planes import Boxed, Window, frame_of, plane_of, size_mm, thinned, visible_planes
+from bratseval.pictures.planes import frame_of, visible_planes
 from bratseval.tasks import synthesis
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 BRIGHTER, DARKER, DIFFERENCE = "#b35806", "#542788", "PuOr_r"
 HOW = "Both images are shown on the scale on which they are scored; white in the difference is none."
@@ -133,13 +124,10 @@ def _of_images(images: Compared, truth: synthesis.Truth, region: str) -> Drawing
     panels = [
         Panel(
             title,
-            _drawing_of(
-                shown,
-                values,
-                mask,
-                name,
-                windows[name],
-                most if values is difference else None,
+            values_drawing(
+                *(shown, values, name, windows[name]),
+                (DIFFERENCE, -most, most) if values is difference else ("gray", 0, 1.1),
+                outlined=None if mask.all() else mask,
                 scale=at == 0,
             ),
         )
@@ -163,38 +151,3 @@ def _of_images(images: Compared, truth: synthesis.Truth, region: str) -> Drawing
         "",
         {name: index for name, index in shown.planes.items() if name in (first, second)},
     )
-
-
-def _drawing_of(
-    shown: Shown,
-    values: np.ndarray,
-    mask: np.ndarray,
-    name: str,
-    window: Window,
-    most: float | None,
-    *,
-    scale: bool,
-) -> Callable[[Axes], None]:
-    """A plane in gray, or, with the largest value of a difference, in its colors."""
-    frame, size = shown.frame, size_mm(shown.frame, name)
-
-    def cut(volume: np.ndarray) -> tuple[np.ndarray, tuple[float, float, float, float]]:
-        shape = (volume.shape[0], volume.shape[1], volume.shape[2])
-        plane = plane_of(Boxed(volume, (0, 0, 0), shape), frame, name, shown.index(name))
-        part, extent = cropped(plane, window, size)
-        return thinned(part), extent
-
-    def draw(axes: Axes) -> None:
-        part, extent = cut(values)
-        if most is None:
-            show_plane(axes, part, extent, window, cmap="gray", vmin=0, vmax=1.1)
-        else:
-            show_plane(axes, part, extent, window, cmap=DIFFERENCE, vmin=-most, vmax=most)
-        if not mask.all():
-            draw_outline(axes, cut(mask)[0], extent, WHITE, dashed=False)
-        if frame.placed:
-            write_sides(axes, name)
-        if scale:
-            draw_scale(axes, window, frame)
-
-    return draw

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from bratseval.errors import InputError
@@ -20,12 +17,9 @@ from bratseval.pictures.drawers import (
     was_unfinished,
 )
 from bratseval.pictures.page import Key, Panel
-from bratseval.pictures.panels import Shown, cropped, draw_scale, show_plane, write_sides
-from bratseval.pictures.planes import PLANES, Boxed, frame_of, plane_of, size_mm, thinned, visible_planes
+from bratseval.pictures.panels import Shown, values_drawing
+from bratseval.pictures.planes import PLANES, frame_of, visible_planes
 from bratseval.tasks import multi_rater
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 AGREEMENT, DIFFERENCE = "cividis", "PuOr_r"
 
@@ -67,21 +61,9 @@ def rater_drawing(task: Task) -> Drawing:
     slots = [1.0] * 3
     window = shown.windows(slots, [name])[name]
 
-    def drawing_of(values: np.ndarray, colors: str, low: float, *, scale: bool) -> Callable[[Axes], None]:
-        def draw(axes: Axes) -> None:
-            plane = plane_of(Boxed(values, (0, 0, 0), grid.shape), frame, name, shown.index(name))
-            part, extent = cropped(plane, window, size_mm(frame, name))
-            show_plane(axes, thinned(part), extent, window, cmap=colors, vmin=low, vmax=1)
-            if frame.placed:
-                write_sides(axes, name)
-            if scale:
-                draw_scale(axes, window, frame)
-
-        return draw
-
     place = f"{name} plane {shown.index(name)}" if len(visible_planes(frame)) > 1 else ""
     panels = [
-        Panel(title, drawing_of(values, colors, low, scale=at == 0))
+        Panel(title, values_drawing(shown, values, name, window, (colors, low, 1), scale=at == 0))
         for at, (title, values, colors, low) in enumerate(volumes)
     ]
     keys = [

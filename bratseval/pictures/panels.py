@@ -115,6 +115,43 @@ class Shown:
         }
 
 
+def values_drawing(
+    shown: Shown,
+    values: np.ndarray,
+    name: str,
+    window: Window,
+    look: tuple[str, float, float],
+    *,
+    outlined: np.ndarray | None = None,
+    scale: bool,
+) -> Callable[[Axes], None]:
+    """A plane of an image (x, y, z) in the colors of a map.
+
+    look : name of the map, and the values at its ends. outlined : a mask whose outline is drawn. scale :
+    whether a scale bar is.
+    """
+    frame, size = shown.frame, size_mm(shown.frame, name)
+    colors, low, high = look
+
+    def cut(volume: np.ndarray) -> tuple[np.ndarray, tuple[float, float, float, float]]:
+        shape = (volume.shape[0], volume.shape[1], volume.shape[2])
+        plane = plane_of(Boxed(volume, (0, 0, 0), shape), frame, name, shown.index(name))
+        part, extent = cropped(plane, window, size)
+        return thinned(part), extent
+
+    def draw(axes: Axes) -> None:
+        part, extent = cut(values)
+        show_plane(axes, part, extent, window, cmap=colors, vmin=low, vmax=high)
+        if outlined is not None:
+            draw_outline(axes, cut(outlined)[0], extent, WHITE, dashed=False)
+        if frame.placed:
+            write_sides(axes, name)
+        if scale:
+            draw_scale(axes, window, frame)
+
+    return draw
+
+
 def side_panels(shown: Shown, sides: Sides, anatomy: Anatomy | None, further: Sequence[float]) -> list[Panel]:
     """The three planes (or the one of a 2-D image) with errors and outlines, and an overview.
 
